@@ -1,0 +1,1 @@
+"""What the processes must agree on. Does no I/O of its own."""

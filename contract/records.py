@@ -1,0 +1,107 @@
+"""What travels from service to trainer: a decision, what was said of it, what it was worth."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contract.policy import Choice, Policy
+
+
+class Arm(StrEnum):
+    """Which model answered."""
+
+    CHAMPION = "champion"
+    CANARY = "canary"
+    PINNED = "pinned"
+
+
+class Source(StrEnum):
+    """Who says so, most trusted first."""
+
+    HUMAN = "HUMAN"
+    END_USER = "END_USER"
+    LLM_JUDGE = "LLM_JUDGE"
+    CODE = "CODE"
+
+
+class NotLearnable(StrEnum):
+    """Why a decision is stored and never trains: it has no support, or no known propensity."""
+
+    EXPLORE_NEVER = "explore_never"
+    NO_EXPLORATION = "no_exploration"
+    BUDGET_SPENT = "budget_spent"
+    DEGRADED = "degraded"
+    PINNED = "pinned"
+    REPEATED = "repeated"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One document of a request."""
+
+    text: str
+    key: str | None = None
+    """The app's own id of it."""
+    score: float | None = None
+    """The first stage's score, higher is better."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """One answered request: what was offered, what was shown, how likely, and by whose logits."""
+
+    id: UUID
+    tenant: str
+    line: str
+    query: str
+    candidates: tuple[Candidate, ...]
+    """In request order: the first stage's order."""
+    logits: NDArray[np.float64]
+    """(n,) in request order, exactly what the policy used."""
+    policy: Policy
+    choice: Choice
+    version: str
+    epoch: int
+    precision: str
+    arm: Arm = Arm.CHAMPION
+    session_hash: bytes | None = None
+    request_key: str | None = None
+    not_learnable: NotLearnable | None = None
+    degraded: bool = False
+    tags: Mapping[str, str] = field(default_factory=dict)
+    latency_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feedback:
+    """One statement about a decision or one of its documents."""
+
+    id: UUID
+    decision_id: UUID
+    name: str
+    value: float | None
+    """None where the statement is an error or text: unobserved, never zero."""
+    source: Source
+    source_id: str
+    occurred_at: datetime
+    document: int | None = None
+    """Request position, where it speaks of one document."""
+    supersedes: UUID | None = None
+    retracted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reward:
+    """What the feedback of one decision amounts to under one reward spec."""
+
+    value: float | None
+    """In [0, 1]; None when nothing counts (any more)."""
+    credits: Mapping[int, float]
+    """Utility in [0, 1] by request position, for the documents that somebody spoke of."""
+    feedback_count: int
+    """Rows of feedback it was derived from, all names counted."""

@@ -1,0 +1,103 @@
+"""Text pair to model inputs: the one tokenizer path, for the service and the trainer alike.
+
+The query is tokenised once for a request; documents are cut, never the query. The special tokens
+around a pair are the tokenizer's own (`post_process`), so BERT, XLM-R and ModernBERT need no case
+here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Encoding, Tokenizer
+
+CHARACTERS_PER_TOKEN: Final = 8
+"""Tokenising comes before cutting, so far too long texts are cut by characters first."""
+
+MIN_DOCUMENT_TOKENS: Final = 16
+
+
+class QueryTooLong(ValueError):
+    """The query leaves no room for a document within the model's maximum length."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """One query with one document, ready for the model."""
+
+    ids: NDArray[np.int64]
+    type_ids: NDArray[np.int64]
+    truncated: bool
+    """Whether the end of the document did not fit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Padded pairs: every array is (pairs, longest)."""
+
+    input_ids: NDArray[np.int64]
+    attention_mask: NDArray[np.int64]
+    token_type_ids: NDArray[np.int64]
+
+
+class PairTokenizer:
+    """Tokenises pairs of at most `max_length` tokens, special tokens included."""
+
+    def __init__(self, tokenizer: Tokenizer, *, max_length: int) -> None:
+        # Files in the wild carry truncation and padding of their own.
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        self._tokenizer = tokenizer
+        self._special = tokenizer.num_special_tokens_to_add(is_pair=True)
+        self.max_length = max_length
+
+    @classmethod
+    def from_file(cls, path: Path, *, max_length: int) -> Self:
+        return cls(Tokenizer.from_file(str(path)), max_length=max_length)
+
+    def pairs(self, query: str, documents: Sequence[str]) -> list[Pair]:
+        """One pair for each document, in order. Raises `QueryTooLong`."""
+        encoded_query = self._encode([query])[0]
+        room = self.max_length - self._special - len(encoded_query)
+        if room < MIN_DOCUMENT_TOKENS:
+            message = f"the query has {len(encoded_query)} tokens; a pair has {self.max_length}"
+            raise QueryTooLong(message)
+        return [
+            self._pair(encoded_query, encoded, room=room, cut=len(document) > self._max_characters)
+            for document, encoded in zip(documents, self._encode(documents), strict=True)
+        ]
+
+    @property
+    def _max_characters(self) -> int:
+        return self.max_length * CHARACTERS_PER_TOKEN
+
+    def _encode(self, texts: Sequence[str]) -> list[Encoding]:
+        short = [text[: self._max_characters] for text in texts]
+        return self._tokenizer.encode_batch(short, add_special_tokens=False)
+
+    def _pair(self, query: Encoding, document: Encoding, *, room: int, cut: bool) -> Pair:
+        truncated = cut or len(document) > room
+        document.truncate(room)
+        encoding = self._tokenizer.post_process(query, document)
+        return Pair(
+            ids=np.array(encoding.ids, dtype=np.int64),
+            type_ids=np.array(encoding.type_ids, dtype=np.int64),
+            truncated=truncated,
+        )
+
+
+def pad(pairs: Sequence[Pair], *, pad_id: int = 0) -> Batch:
+    """Stacks pairs into one batch, padded at the end to the longest of them."""
+    shape = (len(pairs), max(len(pair.ids) for pair in pairs))
+    input_ids = np.full(shape, pad_id, dtype=np.int64)
+    attention_mask = np.zeros(shape, dtype=np.int64)
+    token_type_ids = np.zeros(shape, dtype=np.int64)
+    for row, pair in enumerate(pairs):
+        length = len(pair.ids)
+        input_ids[row, :length] = pair.ids
+        attention_mask[row, :length] = 1
+        token_type_ids[row, :length] = pair.type_ids
+    return Batch(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids)

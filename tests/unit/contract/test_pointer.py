@@ -1,0 +1,43 @@
+import json
+
+import pytest
+
+from contract.pointer import Keys, Live, PointerForged
+
+SECRET = b"a secret of the tests"
+LIVE = Live(line="default", epoch=3, version="ab" * 32)
+
+
+def test_a_signed_state_reads_back():
+    assert Live.of_signed(LIVE.signed(secret=SECRET), secret=SECRET) == LIVE
+
+
+def test_a_state_that_somebody_else_signed_is_refused():
+    with pytest.raises(PointerForged):
+        Live.of_signed(LIVE.signed(secret=b"not the secret"), secret=SECRET)
+
+
+def test_a_state_whose_version_was_changed_is_refused():
+    document = LIVE.signed(secret=SECRET).replace("ab" * 32, "cd" * 32)
+
+    with pytest.raises(PointerForged):
+        Live.of_signed(document, secret=SECRET)
+
+
+@pytest.mark.parametrize(
+    "document",
+    ["", "{}", "[]", "null", "not json", json.dumps({"live": 1, "signature": 2}), "\ud800"],
+)
+def test_anything_else_is_refused(document):
+    with pytest.raises(PointerForged):
+        Live.of_signed(document, secret=SECRET)
+
+
+def test_the_keys_of_a_line_share_one_slot_of_a_cluster():
+    keys = Keys.of("default")
+
+    assert {keys.state, keys.events, keys.wake} == {
+        "{rankloop:default}:state",
+        "{rankloop:default}:events",
+        "{rankloop:default}:wake",
+    }

@@ -1,0 +1,91 @@
+from datetime import UTC, datetime, timedelta
+from itertools import count, permutations
+from uuid import UUID
+
+import pytest
+
+from contract.records import Feedback, Source
+from contract.rewards import RewardSpec, reward
+
+DECISION = UUID(int=1)
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+SPEC = RewardSpec()
+_numbers = count(1)
+
+
+def said(value, name="reward", *, source=Source.CODE, minute=0, **other):
+    return Feedback(
+        id=UUID(int=next(_numbers)),
+        decision_id=DECISION,
+        name=name,
+        value=value,
+        source=source,
+        source_id="test",
+        occurred_at=NOON + timedelta(minutes=minute),
+        **other,
+    )
+
+
+def test_missing_feedback_is_unobserved_and_not_zero():
+    assert reward(SPEC, []).value is None
+
+
+def test_a_judge_that_failed_is_unobserved_and_not_zero():
+    assert reward(SPEC, [said(None)]).value is None
+
+
+def test_feedback_of_an_unknown_name_counts_for_nothing():
+    assert reward(SPEC, [said(1.0, "latency_ms")]).value is None
+
+
+def test_the_most_trusted_source_that_spoke_decides():
+    rows = [said(0.0, source=Source.LLM_JUDGE), said(1.0, source=Source.HUMAN)]
+
+    assert reward(SPEC, rows).value == 1.0
+
+
+@pytest.mark.parametrize(
+    ("combine", "expected"),
+    [("latest", 0.5), ("mean", (1.0 + 0.0 + 0.5) / 3), ("min", 0.0), ("max", 1.0)],
+)
+def test_several_values_combine_as_the_spec_says_in_any_order(combine, expected):
+    spec = RewardSpec(combine=combine)
+    rows = [said(1.0, minute=1), said(0.0, minute=2), said(0.5, minute=3)]
+
+    assert {reward(spec, order).value for order in permutations(rows)} == {expected}
+
+
+def test_a_correction_replaces_what_it_supersedes():
+    wrong = said(0.0, minute=5)
+    right = said(1.0, minute=1, supersedes=wrong.id)
+
+    assert reward(SPEC, [wrong, right]).value == 1.0
+
+
+def test_a_tombstone_takes_feedback_back():
+    thumb = said(1.0)
+    tombstone = said(None, supersedes=thumb.id, retracted=True)
+
+    outcome = reward(SPEC, [thumb, tombstone])
+
+    assert outcome.value is None
+    assert outcome.feedback_count == 2
+
+
+def test_faithfulness_multiplies_and_never_adds():
+    assert reward(SPEC, [said(0.8), said(0.5, "faithfulness")]).value == pytest.approx(0.8 * 0.5)
+    assert reward(SPEC, [said(0.5, "faithfulness")]).value is None
+
+
+def test_values_are_cut_to_the_unit_interval():
+    assert reward(SPEC, [said(7.0)]).value == 1.0
+    assert reward(SPEC, [said(-7.0)]).value == 0.0
+
+
+def test_what_is_said_of_documents_is_credit_and_not_reward():
+    rows = [said(1.0, "utility", document=2), said(0.0, "relevance", document=0)]
+
+    outcome = reward(SPEC, rows)
+
+    assert outcome.value is None
+    assert outcome.credits == {2: 1.0, 0: 0.0}

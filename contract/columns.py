@@ -1,4 +1,4 @@
-"""The few kinds of column that the tables are made of."""
+"""The few kinds of column and rule that the tables are made of."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -7,19 +7,22 @@ from sqlalchemy import (
     ARRAY,
     BigInteger,
     Boolean,
+    CheckConstraint,
     Column,
     DateTime,
     Double,
+    ForeignKey,
     Integer,
     LargeBinary,
+    MetaData,
     SmallInteger,
     Text,
     Uuid,
-    func,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Dialect
+from sqlalchemy.schema import SchemaItem
 from sqlalchemy.types import UserDefinedType
 
 
@@ -61,20 +64,36 @@ _KINDS: Final[dict[str, Any]] = {
 }
 
 
-def required(name: str, kind: str, *constraints: Any, default: Any = None) -> Column[Any]:
-    """A column that is never NULL; `default` is the server's, as SQL."""
-    server_default = text(default) if isinstance(default, str) else default
-    return Column(name, _KINDS[kind], *constraints, nullable=False, server_default=server_default)
+metadata: Final = MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+        "fk": "%(table_name)s_%(column_0_name)s_fkey",
+        "ck": "%(table_name)s_%(constraint_name)s",
+    }
+)
 
 
-def optional(name: str, kind: str, *constraints: Any) -> Column[Any]:
+def required(name: str, kind: str, *, default: str | None = None) -> Column[Any]:
+    """A column that is never NULL; `default` is the server's, in SQL."""
+    server_default = None if default is None else text(default)
+    return Column(name, _KINDS[kind], nullable=False, server_default=server_default)
+
+
+def optional(name: str, kind: str) -> Column[Any]:
     """A column in which NULL means unknown, never a value."""
-    return Column(name, _KINDS[kind], *constraints, nullable=True)
+    return Column(name, _KINDS[kind], nullable=True)
 
 
-def key(name: str, kind: str, *constraints: Any) -> Column[Any]:
+def key(name: str, kind: str, *rules: SchemaItem) -> Column[Any]:
     """A part of the primary key."""
-    return Column(name, _KINDS[kind], *constraints, primary_key=True, nullable=False)
+    return Column(name, _KINDS[kind], *rules, primary_key=True, nullable=False)
+
+
+def reference(name: str, target: str, *, nullable: bool) -> Column[Any]:
+    """The text key of a row in another table."""
+    return Column(name, _KINDS["text"], ForeignKey(target), nullable=nullable)
 
 
 def tenant() -> Column[Any]:
@@ -87,7 +106,7 @@ def line() -> Column[Any]:
 
 def now(name: str) -> Column[Any]:
     """A time that the server fills in when nobody says."""
-    return required(name, "timestamptz", default=func.now())
+    return required(name, "timestamptz", default="now()")
 
 
 def flag(name: str) -> Column[Any]:
@@ -101,4 +120,13 @@ def document(name: str) -> Column[Any]:
 
 def xid() -> Column[Any]:
     """The transaction that wrote the row: readers stay below `pg_snapshot_xmin`."""
-    return required("xid", "xid8", default=func.pg_current_xact_id())
+    return required("xid", "xid8", default="pg_current_xact_id()")
+
+
+def check(name: str, condition: str) -> CheckConstraint:
+    return CheckConstraint(condition, name=name)
+
+
+def one_of(column: str, *values: str) -> CheckConstraint:
+    listed = ", ".join(f"'{value}'" for value in values)
+    return check(f"{column}_known", f"{column} IN ({listed})")

@@ -57,7 +57,7 @@ _REFUSALS: Final[Mapping[str, type[Refusal]]] = {
 
 def take_lease(
     line: str, *, holder: str, ttl: timedelta, force: bool = False
-) -> Select[tuple[int | None]]:
+) -> Select[int | None]:
     """Take or renew the line's lease: the fencing token, or NULL while somebody else holds it.
 
     `holder` is random for each process. `force` is for an operator: it makes the holder's token stale.

@@ -1,0 +1,66 @@
+# Everything runs in .venv, made on first use. `make` alone lists the targets; docs/development.md tells more.
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# The first Python on the path that is new enough; name another one with PYTHON=/path/to/python.
+PYTHONS := python3 python3.11 python3.12 python3.13 python3.14
+NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
+PYTHON ?= $(or $(shell for name in $(PYTHONS); do \
+	$$name $(NEW_ENOUGH) 2>/dev/null && echo $$name && break; done),python3)
+
+# What is installed. On a machine with an NVIDIA GPU: EXTRAS=gpu,trainer,judge,embedded,demo,dev
+EXTRAS ?= service,trainer,judge,embedded,demo,dev
+# Options for pip; its own environment variables (PIP_...) hold as well.
+PIP_FLAGS ?=
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+
+.PHONY: install
+install: $(STAMP) ## make .venv and install everything into it
+
+# Set RANKLOOP_... or ARGS="--seed 1 --headless" to steer these two.
+.PHONY: demo up
+demo: $(STAMP) ## watch a reranker learn on this machine (ARGS="--seed 1 2 3 --headless", ARGS="--data DIR")
+	@$(BIN)/rankloop demo $(ARGS)
+
+up: $(STAMP) ## run the whole loop on this machine (ARGS="--port 8000 --home .rankloop")
+	@$(BIN)/rankloop up $(ARGS)
+
+.PHONY: test
+test: $(STAMP) ## run every test (ARGS="tests/unit -k propensity")
+	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: check
+check: $(STAMP) ## lint, types, import rules, migrations, Dockerfile and compose file
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m migrations.check
+	@$(BIN)/hadolint Dockerfile
+	@$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+
+# Named here so that their place is known; each says what it will do and fails.
+LATER := compat fuzz bench-serving bench-learning bench-judge prove browser
+compat: WHAT := the clients of other rerank APIs against a live service
+fuzz: WHAT := generated and hostile requests against the whole API
+bench-serving: WHAT := speed side by side with other rerankers
+bench-learning: WHAT := learning side by side with other methods
+bench-judge: WHAT := what an LLM judge's verdicts are worth
+prove: WHAT := every published number made again
+browser: WHAT := the console in a real browser
+
+.PHONY: $(LATER)
+$(LATER):
+	@echo "make $@ is not built yet. It will run: $(WHAT)." >&2; exit 2
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) $(NEW_ENOUGH) || { \
+		echo "Rankloop needs Python 3.11 or newer. Name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --constraint constraints.txt --editable ".[$(EXTRAS)]"
+	@touch $@

@@ -62,5 +62,6 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) $(NEW_ENOUGH) || { \
 		echo "Rankloop needs Python 3.11 or newer. Name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --constraint constraints.txt --editable ".[$(EXTRAS)]"
+	@echo "Installing into $(VENV); this takes some minutes."
+	@$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --constraint constraints.txt --editable ".[$(EXTRAS)]"
 	@touch $@

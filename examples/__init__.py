@@ -1,0 +1,1 @@
+"""Worlds to try the loop in; nothing that serves or trains imports them."""

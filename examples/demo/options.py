@@ -1,0 +1,84 @@
+"""What `rankloop demo` can be told, and the settings in which its loop differs from the defaults."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from examples.demo.reader import MODEL
+
+RESULTS: Final = Path(__file__).resolve().parent.parent.parent / "bench" / "results"
+REWARD_WAIT: Final = "RANKLOOP_TRAINER_REWARD_WAIT_S"
+
+SETTINGS: Final[Mapping[str, str]] = {
+    "RANKLOOP_SERVICE_EPSILON": "0.5",
+    "RANKLOOP_SERVICE_THREADS": "1",
+    "RANKLOOP_TRAINER_THREADS": "1",
+    "RANKLOOP_TRAINER_POLL_S": "1",
+    REWARD_WAIT: "12",
+    "RANKLOOP_TRAINER_ROUND_MIN_REWARDS": "600",
+}
+"""A start explores more than a site that has learned, and nobody wants to wait here for a quarter of an hour."""
+
+
+def settings(environ: Mapping[str, str]) -> dict[str, str]:
+    """The demo's settings; what the environment says of them counts."""
+    return {name: environ.get(name, value) for name, value in SETTINGS.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The command line, read."""
+
+    seeds: tuple[int, ...]
+    headless: bool
+    decisions: int
+    rate_per_s: float
+    data: Path | None
+    held_out: int
+    reader: str | None
+    reader_model: str
+    base: str
+    port: int
+    home: Path | None
+    results: Path
+
+    @classmethod
+    def of(cls, arguments: Sequence[str]) -> Self:
+        options = vars(_parser().parse_args(arguments))
+        return cls(**options | {"seeds": tuple(options["seeds"])})
+
+    @property
+    def name(self) -> str:
+        """Of the files with the results."""
+        return "demo" if self.data is None else f"demo-{self.data.resolve().name}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="rankloop demo",
+        description="Watch a reranker learn on this machine from the quality of answers.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--seed", dest="seeds", type=int, nargs="+", default=(1,), help="one whole run for each")
+    add("--headless", action="store_true", help="end when all is measured")
+    add("--decisions", type=_positive, default=4000, help="requests of one run")
+    add("--rate", dest="rate_per_s", type=float, default=10.0, help="requests a second, at most")
+    add("--data", type=Path, help="a folder with a question set to play instead of the handbook")
+    add("--held-out", type=_positive, default=500, help="questions of that folder that judge")
+    add("--reader", help="base URL of an OpenAI-compatible API to ask instead of the simulation")
+    add("--reader-model", default=MODEL, help="the model's name there")
+    add("--base", default="minilm", help="the starting model")
+    add("--port", type=int, default=8000, help="of the service; another one if it is taken")
+    add("--home", type=Path, help="a folder that keeps all state; without, a fresh one")
+    add("--results", type=Path, default=RESULTS, help="where the report and the picture go")
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number

@@ -1,0 +1,1 @@
+"""A product handbook whose policies mostly exist twice: superseded and current."""

@@ -1,0 +1,5 @@
+"""`python -m rankloop` is `rankloop`."""
+
+from rankloop.cli import app
+
+app()

@@ -1,0 +1,120 @@
+"""`rankloop`: run the loop on one machine, watch it learn, look in and steer."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Final, NoReturn
+
+import typer
+from rich.console import Console
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="A reranking service that learns from what the LLM did with the documents.",
+)
+
+Url = Annotated[str, typer.Option(envvar="RANKLOOP_CLI_URL", help="Where the service answers.")]
+Line = Annotated[str | None, typer.Option(help="A line other than the service's own.")]
+SERVICE_URL: Final = "http://127.0.0.1:8000"
+
+
+@app.command()
+def up(
+    *,
+    port: Annotated[int, typer.Option(help="The service's port on 127.0.0.1.")] = 8000,
+    home: Annotated[Path, typer.Option(help="Where all state is kept.")] = Path(".rankloop"),
+    base: Annotated[
+        str,
+        typer.Option(help="Starting model: minilm, a Hugging Face cross-encoder or its folder."),
+    ] = "minilm",
+) -> None:
+    """Run the whole loop on this machine until Ctrl-C."""
+    from rankloop.embedded import EmbeddedMissing, HomeInUse, ServerFailed
+    from rankloop.home import Home
+    from rankloop.up import CannotStart
+    from rankloop.up import up as run
+
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    try:
+        run(Home(path=home.resolve()), port=port, base=base, say=console.print)
+    except (CannotStart, EmbeddedMissing, HomeInUse, ServerFailed) as refusal:
+        _refuse(str(refusal))
+    except KeyboardInterrupt:
+        console.print("stopped")
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+def demo(context: typer.Context) -> None:
+    """Watch a reranker learn on this machine (--help tells the options)."""
+    from rankloop.up import CHECKOUT, CannotStart, refuse_without_checkout
+
+    try:
+        refuse_without_checkout()
+    except CannotStart as refusal:
+        _refuse(str(refusal))
+    environ = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    os.execve(sys.executable, [sys.executable, "-m", "examples.demo", *context.args], environ)  # noqa: S606 - the demo takes our place
+
+
+@app.command()
+def status(
+    *,
+    url: Url = SERVICE_URL,
+    line: Line = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Rows of each table.")] = 10,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, not tables.")] = False,
+) -> None:
+    """Show what is served, and what became of the models that wanted to replace it."""
+    from rankloop import operators
+    from rankloop.status import as_json, show
+
+    with operators.client(url) as client, _refusals():
+        overview = operators.overview(client, line=line, limit=limit)
+    console = Console(highlight=False, markup=False)
+    if json:
+        console.print_json(data=as_json(overview))
+    else:
+        show(console, overview)
+
+
+@app.command()
+def rollback(
+    *,
+    reason: Annotated[str, typer.Option(help="Why; kept with the promotion.")],
+    to: Annotated[
+        str | None, typer.Option(help="A version; without, the champion before this one.")
+    ] = None,
+    url: Url = SERVICE_URL,
+    line: Line = None,
+) -> None:
+    """Serve an earlier version again, as a new epoch."""
+    from rankloop import operators
+
+    with operators.client(url) as client, _refusals():
+        promotion = operators.rollback(client, to=to, reason=reason, line=line)
+    Console(highlight=False).print(
+        f"line {promotion['line']} serves {promotion['version']} as epoch {promotion['epoch']}"
+    )
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """A refusal is a message, not a traceback."""
+    from rankloop.operators import ServiceAway, ServiceRefused
+
+    try:
+        yield
+    except (ServiceAway, ServiceRefused) as refusal:
+        _refuse(str(refusal))
+
+
+def _refuse(message: str) -> NoReturn:
+    Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(message, style="red")
+    raise typer.Exit(1)

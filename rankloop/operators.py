@@ -1,0 +1,90 @@
+"""What an operator asks of a running service, over HTTP."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import httpx
+
+TIMEOUT_S: Final = 10.0
+
+Row: TypeAlias = Mapping[str, Any]
+
+
+class ServiceRefused(Exception):
+    """The service understood and said no; the message is its own."""
+
+
+class ServiceAway(Exception):
+    """Nobody answers at this address, or somebody who is no Rankloop."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """One line at one moment, everything newest first."""
+
+    models: list[Row]
+    promotions: list[Row]
+    runs: list[Row]
+    evaluations: list[Row]
+
+    @property
+    def live(self) -> Row | None:
+        """The promotion that says what is served."""
+        return self.promotions[0] if self.promotions else None
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How much of what there was, as far as the lists go back."""
+        return {
+            "models": len(self.models),
+            "promoted": sum(row["action"] == "promote" for row in self.promotions),
+            "rolled back": sum(row["action"] == "rollback" for row in self.promotions),
+            "runs": len(self.runs),
+            "refused": sum(row["verdict"] != "pass" for row in self.evaluations),
+            "decisions learned from": sum(row["n_decisions"] or 0 for row in self.runs),
+        }
+
+
+def overview(client: httpx.Client, *, line: str | None, limit: int) -> Overview:
+    """Raises `ServiceAway` and `ServiceRefused`."""
+    params = {"limit": str(limit)} | ({} if line is None else {"line": line})
+    return Overview(
+        **{
+            name: _json(client, "GET", f"/v1/{name}", params=params)["data"]
+            for name in ("models", "promotions", "runs", "evaluations")
+        }
+    )
+
+
+def rollback(client: httpx.Client, *, to: str | None, reason: str, line: str | None = None) -> Row:
+    """The promotion that it became. Raises `ServiceAway` and `ServiceRefused`."""
+    given = {"to": to, "reason": reason, "line": line}
+    body = {name: value for name, value in given.items() if value is not None}
+    return _json(client, "POST", "/v1/rollback", json=body)
+
+
+def client(url: str) -> httpx.Client:
+    """A client for the service at this URL."""
+    return httpx.Client(base_url=url, timeout=TIMEOUT_S)
+
+
+def _json(
+    client: httpx.Client,
+    method: str,
+    path: str,
+    *,
+    params: Mapping[str, str] | None = None,
+    json: object = None,
+) -> Row:
+    try:
+        response = client.request(method, path, params=params, json=json)
+        answer = response.json()
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as failure:
+        raise ServiceAway(f"no Rankloop answers at {client.base_url}: {failure}") from failure
+    if not isinstance(answer, dict):
+        raise ServiceAway(f"no Rankloop answers at {client.base_url}")
+    if not response.is_success:
+        said = answer.get("detail") or answer.get("title") or response.reason_phrase
+        raise ServiceRefused(f"{response.status_code}: {said}")
+    return answer

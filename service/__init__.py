@@ -1,0 +1,1 @@
+"""Answers /rerank, explores a little, and remembers exactly what it did."""

@@ -1,0 +1,130 @@
+"""The wiring: one place opens everything, joins it, and closes it in the other order."""
+
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
+
+import numpy as np
+from fastapi import APIRouter, FastAPI
+from redis.asyncio import Redis
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from contract.store import Store
+from service import device, errors
+from service.background import kept_running
+from service.batching import Batcher
+from service.decisions import DecisionLog
+from service.health import Health
+from service.load import Loader
+from service.metrics import Metrics
+from service.middleware import RequestMetrics, TooLargeIsAProblem
+from service.models import Models
+from service.parts import Parts
+from service.rerank import Reranker
+from service.routes import answers, decisions, feedback, health, judge, operators, rerank
+from service.settings import ServiceSettings
+from service.swap import Follower
+
+ROUTERS: Final = tuple(
+    module.router for module in (rerank, answers, feedback, decisions, judge, operators, health)
+)
+
+_TOKENIZING_THREADS: Final = 2
+_SOCKET_TIMEOUT_S: Final = 5
+_SILENT_S: Final = 10.0
+"""A neighbour that says nothing for so much longer than a poll takes is away."""
+
+
+def create_app(settings: ServiceSettings) -> FastAPI:
+    """The whole service; its parts live as long as its lifespan."""
+    metrics = Metrics()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            app.state.parts = await _open(settings, metrics, stack)
+            yield
+
+    app = FastAPI(title="Rankloop", version="0.1.0", lifespan=lifespan)
+    errors.register(app)
+    app.add_middleware(TooLargeIsAProblem)
+    app.add_middleware(RequestMetrics, metrics=metrics)
+    # A limit of the app itself would answer outside of our middleware.
+    routes = APIRouter(max_body_size=settings.service_max_body_bytes)
+    for router in ROUTERS:
+        routes.include_router(router)
+    app.include_router(routes)
+    return app
+
+
+async def _open(settings: ServiceSettings, metrics: Metrics, stack: AsyncExitStack) -> Parts:
+    """Raises `DeviceUnavailable`; a database or a Redis that is away is waited for while serving."""
+    runtime = device.choose(settings.service_device, threads=settings.service_threads)
+    engine, redis = _engine(settings), _redis(settings)
+    stack.push_async_callback(engine.dispose)
+    stack.push_async_callback(redis.aclose)
+    log = DecisionLog(engine, settings, metrics=metrics)
+    await stack.enter_async_context(log.running())
+    models = Models(settings.line)
+    reranker = Reranker(
+        models,
+        settings,
+        batcher=stack.enter_context(Batcher(metrics, budget_tokens=settings.service_batch_tokens)),
+        log=log,
+        metrics=metrics,
+        tokenizing=stack.enter_context(ThreadPoolExecutor(_TOKENIZING_THREADS, "tokenize")),
+        rng=np.random.default_rng(),
+    )
+    parts = Parts(
+        settings=settings,
+        secret=settings.secret.get_secret_value().encode(),
+        engine=engine,
+        redis=redis,
+        metrics=metrics,
+        runtime=runtime,
+        models=models,
+        reranker=reranker,
+        log=log,
+        health=Health(silent_after_s=_SILENT_S + settings.service_poll_s),
+    )
+    await stack.enter_async_context(kept_running(_follower(parts).run()))
+    return parts
+
+
+def _follower(parts: Parts) -> Follower:
+    settings = parts.settings
+    loader = Loader(
+        Store(settings.artifacts_url),
+        settings.cache_dir,
+        runtime=parts.runtime,
+        precision=settings.service_precision,
+    )
+    return Follower(
+        parts.models,
+        loader=loader,
+        engine=parts.engine,
+        redis=parts.redis,
+        secret=parts.secret,
+        metrics=parts.metrics,
+        health=parts.health,
+        poll_s=settings.service_poll_s,
+    )
+
+
+def _redis(settings: ServiceSettings) -> Redis:
+    return Redis.from_url(
+        settings.redis_url,
+        decode_responses=True,
+        encoding_errors="replace",
+        socket_timeout=_SOCKET_TIMEOUT_S,
+        socket_connect_timeout=_SOCKET_TIMEOUT_S,
+    )
+
+
+def _engine(settings: ServiceSettings) -> AsyncEngine:
+    return create_async_engine(
+        settings.database_url,
+        pool_pre_ping=True,
+        connect_args={"connect_timeout": _SOCKET_TIMEOUT_S},
+    )

@@ -1,0 +1,55 @@
+"""What a route may ask for, as annotated types."""
+
+from typing import Annotated, TypeAlias
+
+from fastapi import Depends, Request
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from service.metrics import Metrics
+from service.parts import Parts
+from service.rerank import Reranker
+from service.settings import ServiceSettings
+
+
+def the_parts(request: Request) -> Parts:
+    parts = request.app.state.parts
+    if not isinstance(parts, Parts):
+        raise TypeError("the app was not started")
+    return parts
+
+
+TheParts: TypeAlias = Annotated[Parts, Depends(the_parts)]
+
+
+def the_settings(parts: TheParts) -> ServiceSettings:
+    return parts.settings
+
+
+def the_engine(parts: TheParts) -> AsyncEngine:
+    return parts.engine
+
+
+def the_metrics(parts: TheParts) -> Metrics:
+    return parts.metrics
+
+
+def the_reranker(parts: TheParts) -> Reranker:
+    return parts.reranker
+
+
+def the_secret(parts: TheParts) -> bytes:
+    """What signs decision ids and the pointer."""
+    return parts.secret
+
+
+def the_tenant() -> str:
+    """One tenant for now; it comes from the key of the caller, never from the body."""
+    return "default"
+
+
+TheSettings: TypeAlias = Annotated[ServiceSettings, Depends(the_settings)]
+TheEngine: TypeAlias = Annotated[AsyncEngine, Depends(the_engine)]
+TheMetrics: TypeAlias = Annotated[Metrics, Depends(the_metrics)]
+TheReranker: TypeAlias = Annotated[Reranker, Depends(the_reranker)]
+TheSecret: TypeAlias = Annotated[bytes, Depends(the_secret)]
+TheTenant: TypeAlias = Annotated[str, Depends(the_tenant)]

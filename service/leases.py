@@ -1,0 +1,193 @@
+"""The judge's queue: answers without a verdict, each leased to one judge at a time.
+
+There is no queue table to keep in step: what waits is what was answered and not yet judged. A lease is a row only
+until the verdict arrives; one that was given back or ran out is taken again, a few times.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+from sqlalchemy import (
+    ColumnElement,
+    Double,
+    Function,
+    Row,
+    Select,
+    cast,
+    func,
+    select,
+    update,
+)
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql import INTERVAL, JSONB
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from contract.model_tables import judge_leases
+from contract.records import Source
+from contract.tables import answers, decisions, feedback, texts
+from service.errors import HttpRefusal
+from service.feedback import rubric_name
+from service.schemas.judge import RubricName, Task, UsedDocument
+
+TTL_S: Final = 300.0
+MAX_ATTEMPTS: Final = 5
+FIRST_PAUSE_S: Final = 5.0
+"""Before a task that was given back is tried again; doubled each time."""
+HORIZON_S: Final = 86_400.0
+"""Older answers are not judged any more: their rewards were derived long ago."""
+
+
+class UnknownLease(HttpRefusal):
+    """Nobody holds this lease: it ran out, or its answer was judged."""
+
+    status = 404
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leases:
+    """One tenant's answers that wait for a judge."""
+
+    engine: AsyncEngine
+    tenant: str
+
+    async def take(self, rubric: RubricName, n: int) -> list[Task]:
+        """At most n answers, oldest first, that are nobody else's until the lease expires."""
+        reference = rubric.model_dump()
+        async with self.engine.begin() as connection:
+            waiting = (await connection.scalars(_waiting(self.tenant, reference).limit(n))).all()
+            leased = await _lease(connection, waiting, rubric_name(reference))
+            return await _tasks(connection, leased)
+
+    async def give_back(self, lease_id: UUID, error: str) -> None:
+        """Lets another judge try, after a pause.  Raises `UnknownLease`."""
+        pause_s: ColumnElement[float] = (
+            func.power(2, judge_leases.c.attempts - 1, type_=Double()) * FIRST_PAUSE_S
+        )
+        statement = (
+            update(judge_leases)
+            .where(judge_leases.c.lease_id == lease_id)
+            .values(expires_at=func.clock_timestamp() + _interval(pause_s), error=error)
+            .returning(judge_leases.c.lease_id)
+        )
+        async with self.engine.begin() as connection:
+            if (await connection.execute(statement)).first() is None:
+                raise UnknownLease("no such lease")
+
+
+def _waiting(tenant: str, rubric: dict[str, str]) -> Select[UUID]:
+    """Answers whose decision is there and whose verdict is not; rows that another judge looks at are passed over."""
+    judged = select(1).where(
+        feedback.c.decision_id == answers.c.decision_id,
+        feedback.c.source_type == Source.LLM_JUDGE,
+        feedback.c.judge.contains(cast({"rubric": rubric}, JSONB)),
+    )
+    taken = select(1).where(
+        judge_leases.c.decision_id == answers.c.decision_id,
+        judge_leases.c.rubric == rubric_name(rubric),
+        (judge_leases.c.expires_at > func.clock_timestamp())
+        | (judge_leases.c.attempts >= MAX_ATTEMPTS),
+    )
+    return (
+        select(answers.c.decision_id)
+        .join(decisions, decisions.c.decision_id == answers.c.decision_id)
+        .join(texts, texts.c.text_id == answers.c.answer_text)
+        .where(
+            answers.c.tenant == tenant,
+            answers.c.decision_id >= func.uuid7_floor(func.now() - _interval(HORIZON_S)),
+            texts.c.body.is_not(None),
+            ~judged.exists(),
+            ~taken.exists(),
+        )
+        .order_by(answers.c.decision_id)
+        .with_for_update(of=answers, skip_locked=True)
+    )
+
+
+async def _lease(
+    connection: AsyncConnection, decision_ids: Sequence[UUID], rubric: str
+) -> dict[UUID, Row[Any]]:
+    """The leases that became ours, by decision; whoever was faster keeps theirs."""
+    if not decision_ids:
+        return {}
+    expires_at = func.clock_timestamp() + _interval(TTL_S)
+    insert = postgresql.insert(judge_leases).values(
+        [
+            {
+                "decision_id": decision_id,
+                "rubric": rubric,
+                "lease_id": uuid4(),
+                "expires_at": expires_at,
+                "sampling_probability": 1.0,
+            }
+            for decision_id in decision_ids
+        ]
+    )
+    statement = insert.on_conflict_do_update(
+        index_elements=["decision_id", "rubric"],
+        set_={
+            "lease_id": insert.excluded.lease_id,
+            "expires_at": insert.excluded.expires_at,
+            "attempts": judge_leases.c.attempts + 1,
+        },
+        where=judge_leases.c.expires_at <= func.clock_timestamp(),
+    )
+    leased = await connection.execute(statement.returning(judge_leases))
+    return {row.decision_id: row for row in leased}
+
+
+async def _tasks(connection: AsyncConnection, leased: dict[UUID, Row[Any]]) -> list[Task]:
+    """What a judge has to read, in the order of the decisions."""
+    rows = (await connection.execute(_read(list(leased)))).all()
+    wanted = {text for row in rows for text in (row.query_text, row.answer_text)}
+    wanted |= {row.candidate_texts[position] for row in rows for position in _used(row)}
+    bodies = await _bodies(connection, wanted)
+    return [
+        Task(
+            lease_id=leased[row.decision_id].lease_id,
+            decision_id=row.decision_id,
+            query=bodies[row.query_text],
+            documents=[
+                UsedDocument(index=position, text=bodies[row.candidate_texts[position]])
+                for position in _used(row)
+            ],
+            answer=bodies[row.answer_text],
+            sampling_probability=leased[row.decision_id].sampling_probability,
+            expires_in_s=TTL_S,
+        )
+        for row in rows
+    ]
+
+
+def _read(decision_ids: Sequence[UUID]) -> Select[Any]:
+    return (
+        select(
+            decisions.c.decision_id,
+            decisions.c.query_text,
+            decisions.c.candidate_texts,
+            decisions.c.shown,
+            answers.c.used_k,
+            answers.c.used,
+            answers.c.answer_text,
+        )
+        .join(answers, answers.c.decision_id == decisions.c.decision_id)
+        .where(decisions.c.decision_id.in_(decision_ids))
+        .order_by(decisions.c.decision_id)
+    )
+
+
+def _used(row: Row[Any]) -> list[int]:
+    """Request positions, in the order of the prompt."""
+    used: list[int] = row.shown[: row.used_k] if row.used is None else row.used
+    return used
+
+
+async def _bodies(connection: AsyncConnection, text_ids: set[int]) -> dict[int, str]:
+    """Empty for a text that is not kept."""
+    statement = select(texts.c.text_id, texts.c.body).where(texts.c.text_id.in_(text_ids))
+    return {row.text_id: row.body or "" for row in await connection.execute(statement)}
+
+
+def _interval(seconds: float | ColumnElement[float]) -> Function[Any]:
+    return func.make_interval(0, 0, 0, 0, 0, 0, seconds, type_=INTERVAL())

@@ -1,0 +1,69 @@
+"""What the service counts; one registry for each app, so that two in one process do not mix."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Metrics:
+    """Names are part of the interface: dashboards and the trainer's checks read them."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self.requests = Counter(
+            "rankloop_requests", "Answered requests", ["route", "status"], registry=registry
+        )
+        self.request_s = Histogram(
+            "rankloop_request_seconds",
+            "Time to answer",
+            ["route"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.pairs = Counter("rankloop_pairs", "Pairs scored", ["precision"], registry=registry)
+        self.inference_s = Histogram(
+            "rankloop_inference_seconds", "One run", buckets=_SECONDS, registry=registry
+        )
+        self.queued_tokens = Gauge(
+            "rankloop_queued_tokens", "Tokens that wait for a score", registry=registry
+        )
+        self.overloaded = Counter(
+            "rankloop_overloaded", "Requests refused with 429", registry=registry
+        )
+        self.abandoned = Counter(
+            "rankloop_abandoned", "Requests whose client left before the answer", registry=registry
+        )
+        self.explored = Counter(
+            "rankloop_decisions_explored", "Decisions that explored", ["line"], registry=registry
+        )
+        self.not_learnable = Counter(
+            "rankloop_decisions_not_learnable",
+            "Decisions that never train",
+            ["reason"],
+            registry=registry,
+        )
+        self.logged = Counter(
+            "rankloop_decisions_logged", "Decisions stored in Postgres", registry=registry
+        )
+        self.dropped = Counter(
+            "rankloop_decisions_dropped",
+            "Decisions answered and not stored",
+            ["reason"],
+            registry=registry,
+        )
+        self.waiting_bytes = Gauge(
+            "rankloop_decisions_waiting_bytes", "Decisions that wait, in bytes", registry=registry
+        )
+        self.swaps = Counter(
+            "rankloop_swaps",
+            "Versions offered to this replica",
+            ["line", "outcome"],
+            registry=registry,
+        )
+        self.epoch = Gauge("rankloop_epoch", "Epoch served", ["line"], registry=registry)
+        self.healed = Counter(
+            "rankloop_pointer_healed",
+            "Times Redis was behind Postgres and was told",
+            ["line"],
+            registry=registry,
+        )

@@ -1,0 +1,170 @@
+"""What operators ask of a line and do to it: look at its models, and go back to an earlier one."""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final, TypeAlias
+
+from sqlalchemy import Select, Table, func, select
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from contract import publication
+from contract.model_tables import evaluations, model_versions, promotions, training_runs
+from contract.pointer import Live
+from contract.publication import Action
+from service.errors import HttpRefusal
+
+Row: TypeAlias = Mapping[str, Any]
+
+LEASE: Final = timedelta(seconds=30)
+
+
+class NothingLive(HttpRefusal):
+    """The line serves nothing yet."""
+
+    status = 404
+
+
+class UnknownVersion(HttpRefusal):
+    """This line has no such version."""
+
+    status = 404
+
+
+class NothingToRollBack(HttpRefusal):
+    """There is no earlier champion, or the one asked for serves already."""
+
+    status = 409
+
+
+class LineMoved(HttpRefusal):
+    """Somebody published to this line since the caller looked."""
+
+    status = 409
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operators:
+    """The registry, as operators see it."""
+
+    engine: AsyncEngine
+
+    async def models(self, line: str, *, limit: int) -> list[Row]:
+        rows = await self._newest(model_versions, line, limit=limit, by="created_at")
+        async with self.engine.connect() as connection:
+            live = await _live(connection, line)
+        champion = None if live is None else live["version"]
+        return [
+            {
+                **row,
+                "id": row["version"],
+                "live": row["version"] == champion,
+                "precisions": sorted(row["manifest"].get("variants", {})),
+            }
+            for row in rows
+        ]
+
+    async def promotions(self, line: str, *, limit: int) -> list[Row]:
+        return await self._newest(promotions, line, limit=limit, by="epoch")
+
+    async def runs(self, line: str, *, limit: int) -> list[Row]:
+        return await self._newest(training_runs, line, limit=limit, by="started_at")
+
+    async def evaluations(self, line: str, *, limit: int) -> list[Row]:
+        return await self._newest(evaluations, line, limit=limit, by="created_at")
+
+    async def roll_back(
+        self, line: str, *, to: str | None, reason: str, expected_epoch: int | None
+    ) -> Live:
+        """What the line serves now: a new epoch with an earlier version.
+
+        The line's lease is taken by force: a trainer that is about to publish finds its token stale.
+        Raises `NothingLive`, `UnknownVersion`, `NothingToRollBack`, `LineMoved`.
+        """
+        try:
+            async with self.engine.begin() as connection:
+                return await _roll_back(
+                    connection, line, to=to, reason=reason, expected_epoch=expected_epoch
+                )
+        except DBAPIError as error:
+            refusal = publication.refusal_in(error)
+            if refusal is None:
+                raise
+            raise LineMoved("the line was published to at the same time") from error
+
+    async def _newest(self, table: Table, line: str, *, limit: int, by: str) -> list[Row]:
+        statement = (
+            select(table).where(table.c.line == line).order_by(table.c[by].desc()).limit(limit)
+        )
+        async with self.engine.connect() as connection:
+            return [dict(row) for row in (await connection.execute(statement)).mappings()]
+
+
+async def _roll_back(
+    connection: AsyncConnection,
+    line: str,
+    *,
+    to: str | None,
+    reason: str,
+    expected_epoch: int | None,
+) -> Live:
+    # The lease before the look: nobody else can publish between the two.
+    holder = f"operator:{secrets.token_hex(8)}"
+    taken = publication.take_lease(line, holder=holder, ttl=LEASE, force=True)
+    token = (await connection.execute(taken)).scalar_one()
+    live = await _live(connection, line)
+    if live is None:
+        raise NothingLive("this line serves nothing yet")
+    if expected_epoch not in {None, live["epoch"]}:
+        raise LineMoved(f"the line is at epoch {live['epoch']}")
+    version = await _target(connection, line, live=live, to=to)
+    if token is None:
+        raise LineMoved("somebody else holds the lease of this line")
+    await connection.execute(
+        publication.promote(
+            line,
+            version,
+            expected_epoch=live["epoch"],
+            token=token,
+            actor="operator",
+            reason=reason,
+            action=Action.ROLLBACK,
+        )
+    )
+    await connection.execute(publication.mark_version(live["version"], status="retired"))
+    await connection.execute(publication.mark_version(version, status="champion"))
+    await connection.execute(publication.release_lease(line, holder=holder))
+    return Live(line=line, epoch=live["epoch"] + 1, version=version)
+
+
+async def _target(connection: AsyncConnection, line: str, *, live: Row, to: str | None) -> str:
+    version = to or await connection.scalar(_champion_before(line, live["version"]))
+    if version is None:
+        raise NothingToRollBack("this line has no earlier champion")
+    if version == live["version"]:
+        raise NothingToRollBack("this version serves already")
+    known = select(model_versions.c.version).where(
+        model_versions.c.version == version, model_versions.c.line == line
+    )
+    if await connection.scalar(known) is None:
+        raise UnknownVersion("this line has no such version")
+    return str(version)
+
+
+def _champion_before(line: str, version: str) -> Select[Any]:
+    """The version that `version` replaced when it was promoted; a second rollback goes one further back."""
+    promoted = select(func.max(promotions.c.previous_epoch)).where(
+        promotions.c.line == line,
+        promotions.c.version == version,
+        promotions.c.action.in_([Action.INIT, Action.PROMOTE]),
+    )
+    return select(promotions.c.version).where(
+        promotions.c.line == line, promotions.c.epoch == promoted.scalar_subquery()
+    )
+
+
+async def _live(connection: AsyncConnection, line: str) -> Row | None:
+    row = (await connection.execute(publication.live(line))).mappings().first()
+    return None if row is None else dict(row)

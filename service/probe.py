@@ -1,0 +1,59 @@
+"""`python -m service.probe`: tries a version in a process of its own, because ONNX Runtime may crash on a bad file.
+
+Prints the precision that serves best here, as one line of JSON; a version that is not fit to serve ends it with 3 and
+the reason on stderr.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Final
+
+from contract.artifact import MANIFEST, ArtifactRejected, Manifest
+from contract.refusals import Refusal
+from service.device import Runtime
+from service.score import Scorer
+from service.settings import Precision
+
+REJECTED: Final = 3
+
+
+def main(
+    folder: Path, *, provider: str, threads: int, precision: Precision
+) -> dict[Precision, float]:
+    """Loads and checks every precision that may serve; how many seconds each takes for the same tokens."""
+    manifest = Manifest.of_json((folder / MANIFEST).read_bytes())
+    runtime = Runtime(provider=provider, threads=threads)
+    seconds = {}
+    for name in candidates(manifest, precision=precision, is_cuda=runtime.is_cuda):
+        scorer = Scorer.load(folder, manifest, precision=name, runtime=runtime)
+        scorer.check_golden()
+        scorer.warm_up()
+        seconds[name] = scorer.seconds()
+    return seconds
+
+
+def candidates(manifest: Manifest, *, precision: Precision, is_cuda: bool) -> list[Precision]:
+    """The precisions that may serve on such a device.  Raises `ArtifactRejected` where there is none."""
+    suitable = (
+        [Precision.FLOAT16, Precision.FLOAT32] if is_cuda else [Precision.FLOAT32, Precision.INT8]
+    )
+    wanted = suitable if precision is Precision.AUTO else [precision]
+    found = [name for name in wanted if name in manifest.variants]
+    if not found:
+        raise ArtifactRejected(f"there is no variant {' or '.join(wanted)}")
+    # A GPU is fast enough at half the memory: nothing to measure.
+    return found[:1] if is_cuda else found
+
+
+if __name__ == "__main__":
+    folder, provider, threads, precision = sys.argv[1:]
+    try:
+        measured = main(
+            Path(folder), provider=provider, threads=int(threads), precision=Precision(precision)
+        )
+    except Refusal as refusal:
+        sys.stderr.write(str(refusal))
+        sys.exit(REJECTED)
+    fastest = min(measured, key=lambda name: measured[name])
+    sys.stdout.write(json.dumps({"precision": fastest, "seconds": measured}))

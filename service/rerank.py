@@ -1,0 +1,298 @@
+"""The use case: a request becomes a decision, and the decision a reply."""
+
+import asyncio
+import hashlib
+import hmac
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contract import first_stage, ids
+from contract.artifact import Anchor
+from contract.plackett_luce import Logits
+from contract.policy import Choice, Policy
+from contract.records import Candidate, Decision, NotLearnable
+from contract.tokens import Pair, QueryTooLong
+from service.batching import Backlog, Batcher
+from service.decisions import DecisionLog
+from service.errors import Invalid, KeyReused
+from service.explore import Explorer
+from service.metrics import Metrics
+from service.models import Model, Models
+from service.remember import Remembered
+from service.settings import ServiceSettings
+
+_CHARACTERS_PER_TOKEN: Final = 4
+
+
+class ScoresNotFinite(RuntimeError):
+    """The model answered NaN or infinity for a pair; nothing can be ranked by that."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """One request, understood."""
+
+    tenant: str
+    line: str | None
+    query: str
+    candidates: tuple[Candidate, ...]
+    top_n: int | None
+    session: str | None
+    explore: bool
+    tags: Mapping[str, str] = field(default_factory=dict)
+    request_key: str | None = None
+    """The caller's Idempotency-Key."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """Where the time of a request went."""
+
+    tokenization_s: float
+    queue_s: float
+    inference_s: float
+
+
+_NO_TIME: Final = Timing(tokenization_s=0.0, queue_s=0.0, inference_s=0.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranking:
+    """Every candidate in order: what a decision shows is a prefix of it."""
+
+    model: Model
+    logits: Logits
+    """(n,) in request order."""
+    policy: Policy
+    choice: Choice
+    not_learnable: NotLearnable | None
+    truncated: tuple[int, ...]
+    """Request positions of documents that were cut to fit."""
+    tokens: int
+    timing: Timing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What goes back to the caller."""
+
+    decision: Decision
+    relevance: tuple[float, ...]
+    """(k,) strictly falling along what is shown."""
+    model_scores: tuple[float, ...]
+    """(k,) of the shown documents themselves."""
+    truncated: tuple[int, ...]
+    tokens: int
+    logged: bool
+    timing: Timing
+    total_s: float
+
+
+class Reranker:
+    """Scores, explores, logs."""
+
+    def __init__(
+        self,
+        models: Models,
+        settings: ServiceSettings,
+        *,
+        batcher: Batcher,
+        log: DecisionLog,
+        metrics: Metrics,
+        tokenizing: ThreadPoolExecutor,
+        rng: np.random.Generator,
+    ) -> None:
+        self._models = models
+        self._secret = settings.secret.get_secret_value().encode()
+        self._batcher = batcher
+        self._backlog = Backlog(metrics, max_tokens=settings.service_max_queued_tokens)
+        self._explorer = Explorer(settings, rng=rng)
+        self._log = log
+        self._metrics = metrics
+        self._tokenizing = tokenizing
+        most, ttl_s = settings.service_repeats, settings.service_repeat_s
+        self._rankings = Remembered[Ranking](most=most, ttl_s=ttl_s)
+        self._replies = Remembered[tuple[bytes, Reply]](most=most, ttl_s=ttl_s)
+
+    async def rerank(self, asked: Asked) -> Reply:
+        """The same Idempotency-Key gets the same reply.  Raises a `Refusal`."""
+        if asked.request_key is None:
+            return await self._reply(asked)
+        body = _digest([fingerprint(asked).hex(), asked.top_n, dict(asked.tags)])
+
+        async def first() -> tuple[bytes, Reply]:
+            return body, await self._reply(asked)
+
+        key = _digest([asked.tenant, asked.request_key])
+        (first_body, reply), _ = await self._replies.once(key, first)
+        if first_body != body:
+            raise KeyReused("this Idempotency-Key came before with another body")
+        return reply
+
+    async def _reply(self, asked: Asked) -> Reply:
+        start = time.perf_counter()
+        model = self._models.of(asked.line)
+        ranking, repeated = await self._ranking(asked, model)
+        decision = self._decision(asked, ranking, repeated=repeated, start=start)
+        logged = self._log.offer(decision)
+        self._count(decision)
+        shown = decision.choice.shown
+        anchor = ranking.model.scorer.manifest.anchor
+        return Reply(
+            decision=decision,
+            relevance=falling(anchor, ranking.logits)[: len(shown)],
+            model_scores=tuple(anchor.relevance(ranking.logits)[shown].tolist()),
+            truncated=ranking.truncated,
+            tokens=ranking.tokens,
+            logged=logged,
+            timing=_NO_TIME if repeated else ranking.timing,
+            total_s=time.perf_counter() - start,
+        )
+
+    async def _ranking(self, asked: Asked, model: Model) -> tuple[Ranking, bool]:
+        """The ranking, and whether it was shown before: the same session, query and candidates keep their order."""
+        if asked.session is None:
+            return await self._rank(asked, model), False
+        key = _digest([fingerprint(asked).hex(), model.live.line])
+        return await self._rankings.once(key, lambda: self._rank(asked, model))
+
+    async def _rank(self, asked: Asked, model: Model) -> Ranking:
+        first_of = first_positions(asked.candidates)
+        unique = sorted(set(first_of))
+        with self._backlog.admitted(_estimated_tokens(asked, unique, model)):
+            start = time.perf_counter()
+            pairs = await self._pairs(asked, unique, model)
+            tokenized = time.perf_counter()
+            scored = await self._batcher.score(
+                model.scorer, pairs, first_stage=_features(asked.candidates)[unique]
+            )
+        place = {position: row for row, position in enumerate(unique)}
+        rows = [place[position] for position in first_of]
+        logits = scored.logits[rows]
+        if not np.isfinite(logits).all():
+            raise ScoresNotFinite(model.live.version)
+        policy, choice, reason = self._explorer.choose(
+            logits,
+            temperature=model.scorer.variant.temperature,
+            explore=asked.explore,
+            now=datetime.now(UTC),
+        )
+        return Ranking(
+            model=model,
+            logits=logits,
+            policy=policy,
+            choice=choice,
+            not_learnable=reason,
+            truncated=tuple(i for i, row in enumerate(rows) if pairs[row].truncated),
+            tokens=sum(len(pair.ids) for pair in pairs),
+            timing=Timing(
+                tokenization_s=tokenized - start,
+                queue_s=scored.queue_s,
+                inference_s=scored.inference_s,
+            ),
+        )
+
+    async def _pairs(self, asked: Asked, unique: Sequence[int], model: Model) -> list[Pair]:
+        texts = [asked.candidates[position].text for position in unique]
+        tokenize = model.scorer.tokenizer.pairs
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._tokenizing, tokenize, asked.query, texts)
+        except QueryTooLong as refusal:
+            raise Invalid(f"query: {refusal}") from refusal
+
+    def _decision(
+        self, asked: Asked, ranking: Ranking, *, repeated: bool, start: float
+    ) -> Decision:
+        live, choice = ranking.model.live, ranking.choice
+        shown = choice.shown[: asked.top_n]
+        return Decision(
+            id=ids.mint(asked.tenant, secret=self._secret, now=datetime.now(UTC)),
+            tenant=asked.tenant,
+            line=live.line,
+            query=asked.query,
+            candidates=asked.candidates,
+            logits=ranking.logits,
+            policy=ranking.policy,
+            choice=Choice(
+                shown=shown,
+                cum_log_propensity=choice.cum_log_propensity[: len(shown)],
+                explored=choice.explored,
+            ),
+            version=live.version,
+            epoch=live.epoch,
+            precision=ranking.model.scorer.precision,
+            session_hash=self._session_hash(asked),
+            request_key=asked.request_key,
+            not_learnable=NotLearnable.REPEATED if repeated else ranking.not_learnable,
+            tags=asked.tags,
+            latency_ms=1000 * (time.perf_counter() - start),
+        )
+
+    def _session_hash(self, asked: Asked) -> bytes | None:
+        """Keyed, so that a session's name cannot be guessed from what is stored."""
+        if asked.session is None:
+            return None
+        said = f"session {asked.tenant} {asked.session}".encode()
+        return hmac.digest(self._secret, said, hashlib.sha256)
+
+    def _count(self, decision: Decision) -> None:
+        if decision.choice.explored:
+            self._metrics.explored.labels(decision.line).inc()
+        if decision.not_learnable is not None:
+            self._metrics.not_learnable.labels(decision.not_learnable).inc()
+
+
+def falling(anchor: Anchor, logits: Logits) -> tuple[float, ...]:
+    """The j-th largest anchored score for place j, whatever is shown there; equal ones are moved down by a hair.
+
+    logits: (n,) in any order.  Returns (n,) in (0, 1), strictly falling.
+    """
+    best_first = anchor.relevance(np.sort(logits)[::-1])
+    # The smallest numbers there are, so that scores that underflow still fall and stay above 0.
+    floor = np.arange(len(logits), 0, -1) * np.finfo(np.float64).smallest_subnormal
+    values = np.maximum(best_first, floor).tolist()
+    for place in range(1, len(values)):
+        values[place] = min(values[place], math.nextafter(values[place - 1], 0.0))
+    return tuple(values)
+
+
+def first_positions(candidates: Sequence[Candidate]) -> list[int]:
+    """For each candidate the first position with the same text: it is scored once, with the features of that one."""
+    first: dict[str, int] = {}
+    return [first.setdefault(each.text, position) for position, each in enumerate(candidates)]
+
+
+def fingerprint(asked: Asked) -> bytes:
+    """Equal for requests that must be answered alike; how many are shown may differ."""
+    candidates = [[each.text, each.key, each.score] for each in asked.candidates]
+    return _digest(
+        [asked.tenant, asked.line, asked.session, asked.query, asked.explore, candidates]
+    )
+
+
+def _digest(parts: Sequence[object]) -> bytes:
+    return hashlib.sha256(json.dumps(parts).encode()).digest()
+
+
+def _features(candidates: Sequence[Candidate]) -> NDArray[np.float32]:
+    return first_stage.features([candidate.score for candidate in candidates])
+
+
+def _estimated_tokens(asked: Asked, unique: Sequence[int], model: Model) -> int:
+    longest = model.scorer.manifest.max_length
+    return sum(
+        min(
+            longest, 1 + (len(asked.query) + len(asked.candidates[i].text)) // _CHARACTERS_PER_TOKEN
+        )
+        for i in unique
+    )

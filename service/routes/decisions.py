@@ -1,0 +1,16 @@
+"""`GET /v1/decisions/{id}`."""
+
+from uuid import UUID
+
+from fastapi import APIRouter
+
+from service.schemas.history import DecisionRecord
+from service.stores import TheHistory
+
+router = APIRouter(tags=["decisions"])
+
+
+@router.get("/v1/decisions/{decision_id}")
+async def decision(decision_id: UUID, history: TheHistory) -> DecisionRecord:
+    """The decision with its answer, its feedback and its reward, and why it was or was not learned from."""
+    return await history.read(decision_id)

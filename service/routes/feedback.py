@@ -1,0 +1,80 @@
+"""`/v1/feedback`: one statement, a batch of them, and the way to take one back."""
+
+from typing import Annotated, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Header, Response
+from pydantic import ValidationError
+
+from service import errors
+from service.errors import HttpRefusal
+from service.feedback import Outcome, Said, Statements
+from service.schemas.feedback import Batch, Feedback, Kept, Refused, Results
+from service.stores import TheStatements
+from service.texts import Name
+
+MAX_BATCH_BYTES: Final = 2 << 20
+AT_ONCE: Final = 100
+"""Statements of a batch that share a transaction; between two, other requests have their turn."""
+
+router = APIRouter(tags=["feedback"])
+
+IdempotencyKey = Annotated[Name | None, Header(alias="Idempotency-Key")]
+
+
+@router.post("/v1/feedback", responses={202: {"model": Kept}})
+async def say(
+    body: Feedback,
+    response: Response,
+    statements: TheStatements,
+    idempotency_key: IdempotencyKey = None,
+) -> Kept:
+    """Stores one statement about a decision, its answer or one of its documents."""
+    (outcome,) = await statements.store([Said(body=body, key=idempotency_key)])
+    if isinstance(outcome, HttpRefusal):
+        raise outcome
+    if outcome.status == "pending":
+        response.status_code = 202
+    return outcome
+
+
+@router.post("/v1/feedback/batch", status_code=207, max_body_size=MAX_BATCH_BYTES)
+async def say_all(
+    body: Batch, statements: TheStatements, idempotency_key: IdempotencyKey = None
+) -> Results:
+    """Stores many statements, each for itself: one result for each, in order."""
+    results: list[Kept | Refused] = []
+    for start in range(0, len(body.items), AT_ONCE):
+        some = enumerate(body.items[start : start + AT_ONCE], start)
+        read = [_read(item, _key(idempotency_key, place)) for place, item in some]
+        results += await _store(statements, read)
+    return Results(results=results)
+
+
+@router.delete("/v1/feedback/{feedback_id}")
+async def take_back(feedback_id: UUID, decision_id: UUID, statements: TheStatements) -> Kept:
+    """Takes a statement back: from now on it counts for nothing. It stays in the log."""
+    return await statements.retract(feedback_id, decision_id=decision_id)
+
+
+async def _store(statements: Statements, read: list[Said | Refused]) -> list[Kept | Refused]:
+    outcomes = iter(await statements.store([item for item in read if isinstance(item, Said)]))
+    return [_result(next(outcomes)) if isinstance(item, Said) else item for item in read]
+
+
+def _key(idempotency_key: str | None, place: int) -> str | None:
+    return None if idempotency_key is None else f"{idempotency_key} {place}"
+
+
+def _read(item: object, key: str | None) -> Said | Refused:
+    try:
+        return Said(body=Feedback.model_validate(item), key=key)
+    except ValidationError as error:
+        listed = errors.listed(error.errors(include_input=False, include_context=False))
+        return Refused(code=422, type=errors.urn(errors.Invalid), detail=listed)
+
+
+def _result(outcome: Outcome) -> Kept | Refused:
+    if isinstance(outcome, HttpRefusal):
+        return Refused(code=outcome.status, type=errors.urn(type(outcome)), detail=str(outcome))
+    return outcome

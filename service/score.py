@@ -1,0 +1,114 @@
+"""One variant of one version, loaded: token pairs and first-stage features in, logits out.
+
+Float32 pairs are scored in padded batches; a neighbour moves a logit by less than 1e-5. Dynamic int8 takes one
+activation scale for a whole run, so there a batch is one pair.
+"""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, Self
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from contract.artifact import TOKENIZER, ArtifactRejected, Manifest, Variant
+from contract.tokens import Pair, PairTokenizer, pad
+from service.device import Runtime
+from service.settings import Precision
+
+_WARM_TOKENS: Final = 1024
+_WARM_LENGTHS: Final = (32, 128, 512)
+_TIMED_RUNS: Final = 3
+
+
+class Scorer:
+    """A session with its tokenizer; safe to call from several threads."""
+
+    def __init__(
+        self,
+        session: onnxruntime.InferenceSession,
+        tokenizer: PairTokenizer,
+        *,
+        manifest: Manifest,
+        precision: str,
+    ) -> None:
+        self._session = session
+        self.tokenizer = tokenizer
+        self.manifest = manifest
+        self.precision = precision
+
+    @classmethod
+    def load(cls, folder: Path, manifest: Manifest, *, precision: str, runtime: Runtime) -> Self:
+        """Raises `ArtifactRejected` for a file that ONNX Runtime refuses."""
+        path = folder / manifest.variants[precision].file
+        tokenizer = PairTokenizer.from_file(folder / TOKENIZER, max_length=manifest.max_length)
+        try:
+            session = runtime.session(str(path))
+        # ONNX Runtime raises classes of its own that share no better base.
+        except Exception as error:
+            message = f"ONNX Runtime refuses {path.name}: {type(error).__name__}"
+            raise ArtifactRejected(message) from error
+        return cls(session, tokenizer, manifest=manifest, precision=precision)
+
+    @property
+    def variant(self) -> Variant:
+        return self.manifest.variants[self.precision]
+
+    @property
+    def one_by_one(self) -> bool:
+        return self.precision == Precision.INT8
+
+    def logits(
+        self, pairs: Sequence[Pair], first_stage: NDArray[np.float32]
+    ) -> NDArray[np.float64]:
+        """One run.
+
+        first_stage: (n, 3), one row for each pair.  Returns (n,).
+        """
+        batch = pad(pairs, pad_id=self.manifest.pad_id)
+        inputs = {
+            "input_ids": batch.input_ids,
+            "attention_mask": batch.attention_mask,
+            "first_stage": first_stage,
+        }
+        if self.manifest.token_type_ids:
+            inputs["token_type_ids"] = batch.token_type_ids
+        (logits,) = self._session.run(["logit"], inputs)
+        return np.asarray(logits, dtype=np.float64).reshape(len(pairs))
+
+    def warm_up(self) -> None:
+        """Runs every bucket of shapes once, so that no request pays for the first one."""
+        for length in _WARM_LENGTHS:
+            tokens = min(length, self.manifest.max_length)
+            rows = 1 if self.one_by_one else max(1, _WARM_TOKENS // tokens)
+            self._run_blank(rows, tokens=tokens)
+
+    def check_golden(self) -> None:
+        """Raises `ArtifactRejected` where this session scores otherwise than the manifest says."""
+        for pair, expected in zip(self.manifest.golden, self.variant.golden_logits, strict=True):
+            tokens = self.tokenizer.pairs(pair.query, [pair.document])
+            (found,) = self.logits(tokens, np.array([pair.first_stage], dtype=np.float32))
+            # Written so that NaN fails.
+            if not abs(found - expected) <= self.variant.tolerance:
+                message = f"a golden pair scores {found:.5f} instead of {expected:.5f}"
+                raise ArtifactRejected(message)
+
+    def seconds(self) -> float:
+        """How long this variant takes for the same 1024 tokens, the best of a few tries."""
+        length = min(128, self.manifest.max_length)
+        rows = _WARM_TOKENS // length
+        repeats, rows = (rows, 1) if self.one_by_one else (1, rows)
+        timings = []
+        for _ in range(_TIMED_RUNS):
+            start = time.perf_counter()
+            for _ in range(repeats):
+                self._run_blank(rows, tokens=length)
+            timings.append(time.perf_counter() - start)
+        return min(timings)
+
+    def _run_blank(self, rows: int, *, tokens: int) -> None:
+        ids = np.full(tokens, self.manifest.pad_id, dtype=np.int64)
+        pair = Pair(ids=ids, type_ids=np.zeros_like(ids), truncated=False)
+        self.logits([pair] * rows, np.zeros((rows, 3), dtype=np.float32))

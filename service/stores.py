@@ -1,0 +1,47 @@
+"""What the routes that remember and look back may ask for, as annotated types."""
+
+from typing import Annotated, TypeAlias
+
+from fastapi import Depends
+from redis.asyncio import Redis
+
+from service.answers import Answers
+from service.dependencies import TheEngine, TheParts, TheSecret, TheSettings, TheTenant
+from service.feedback import Statements
+from service.history import History
+from service.leases import Leases
+from service.operators import Operators
+
+
+def the_answers(
+    engine: TheEngine, tenant: TheTenant, secret: TheSecret, settings: TheSettings
+) -> Answers:
+    return Answers(engine=engine, tenant=tenant, secret=secret, log_text=settings.service_log_text)
+
+
+def the_statements(engine: TheEngine, tenant: TheTenant, secret: TheSecret) -> Statements:
+    return Statements(engine=engine, tenant=tenant, secret=secret)
+
+
+def the_leases(engine: TheEngine, tenant: TheTenant) -> Leases:
+    return Leases(engine=engine, tenant=tenant)
+
+
+def the_history(engine: TheEngine, tenant: TheTenant, secret: TheSecret) -> History:
+    return History(engine=engine, tenant=tenant, secret=secret)
+
+
+def the_operators(engine: TheEngine) -> Operators:
+    return Operators(engine=engine)
+
+
+def the_redis(parts: TheParts) -> Redis:
+    return parts.redis
+
+
+TheAnswers: TypeAlias = Annotated[Answers, Depends(the_answers)]
+TheStatements: TypeAlias = Annotated[Statements, Depends(the_statements)]
+TheLeases: TypeAlias = Annotated[Leases, Depends(the_leases)]
+TheHistory: TypeAlias = Annotated[History, Depends(the_history)]
+TheOperators: TypeAlias = Annotated[Operators, Depends(the_operators)]
+TheRedis: TypeAlias = Annotated[Redis, Depends(the_redis)]

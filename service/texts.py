@@ -1,0 +1,92 @@
+"""Texts as the wire lets them in and as Postgres keeps them: once for each tenant and content."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Final, TypeAlias
+
+from pydantic import AfterValidator, StringConstraints
+from sqlalchemy import ARRAY, Insert, Integer, LargeBinary, Select, bindparam, func, select
+from sqlalchemy import Text as SqlText
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from contract.tables import texts
+
+MAX_NAME: Final = 200
+
+
+def storable(text: str) -> str:
+    """The text itself.  Raises ValueError for what Postgres would refuse, and block a whole batch for."""
+    if "\x00" in text:
+        raise ValueError("contains a NUL character")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("contains a lone surrogate") from error
+    return text
+
+
+Text: TypeAlias = Annotated[str, AfterValidator(storable)]
+"""Any text that can be stored."""
+
+Name: TypeAlias = Annotated[
+    str, StringConstraints(min_length=1, max_length=MAX_NAME), AfterValidator(storable)
+]
+"""A short text that names something."""
+
+
+def sha256(text: str) -> bytes:
+    """What a text is known by."""
+    return hashlib.sha256(text.encode()).digest()
+
+
+async def ids(
+    connection: AsyncConnection, bodies: Iterable[str], *, tenant: str, keep_bodies: bool
+) -> Mapping[bytes, int]:
+    """The id of every text by its `sha256`; those not met before are stored, without their body unless kept."""
+    by_hash = {sha256(body): body for body in bodies}
+    known = await _known(connection, by_hash, tenant=tenant)
+    # In one order for all writers, so that two of them never wait for each other.
+    fresh = {digest: by_hash[digest] for digest in sorted(by_hash.keys() - known.keys())}
+    if fresh:
+        await connection.execute(_insert(fresh, tenant=tenant, keep_bodies=keep_bodies))
+        known |= await _known(connection, fresh, tenant=tenant)
+    return known
+
+
+async def _known(
+    connection: AsyncConnection, hashes: Iterable[bytes], *, tenant: str
+) -> dict[bytes, int]:
+    rows = await connection.execute(_select(list(hashes), tenant=tenant))
+    return {bytes(row.sha256): row.text_id for row in rows}
+
+
+def _select(hashes: list[bytes], *, tenant: str) -> Select[tuple[bytes, int]]:
+    wanted = bindparam("hashes", hashes, type_=ARRAY(LargeBinary))
+    return select(texts.c.sha256, texts.c.text_id).where(
+        texts.c.tenant == tenant, texts.c.sha256 == func.any(wanted)
+    )
+
+
+def _insert(fresh: Mapping[bytes, str], *, tenant: str, keep_bodies: bool) -> Insert:
+    rows = (
+        func.unnest(
+            bindparam("hashes", list(fresh), type_=ARRAY(LargeBinary)),
+            bindparam(
+                "bodies",
+                [body if keep_bodies else None for body in fresh.values()],
+                type_=ARRAY(SqlText),
+            ),
+            bindparam("sizes", [len(body) for body in fresh.values()], type_=ARRAY(Integer)),
+        )
+        .table_valued("sha256", "body", "n_chars")
+        .render_derived()
+    )
+    chosen = select(
+        bindparam("tenant", tenant, type_=SqlText), rows.c.sha256, rows.c.body, rows.c.n_chars
+    )
+    return (
+        insert(texts)
+        .from_select(["tenant", "sha256", "body", "n_chars"], chosen)
+        .on_conflict_do_nothing()
+    )

@@ -1,0 +1,153 @@
+"""The images without an engine: what the Dockerfile copies and installs, in fresh environments.
+
+Needs the package index, as building the images does; pip's own configuration says where that is.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import venv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MEGABYTE = 1e6
+OWN_TESTS = (
+    ROOT / "tests/unit/contract",
+    ROOT / "tests/unit/service",
+    ROOT / "tests/integration/conftest.py",
+    ROOT / "tests/integration/test_rerank.py",
+)
+"""One of those with real servers stands for all of them."""
+TEST_TOOLS = (".[embedded]", "hypothesis", "onnx", "pytest", "pytest-asyncio")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """One target of the Dockerfile, built as far as that goes without root and without a base image."""
+
+    app: Path
+    """What it copies: the image's working folder."""
+    environment: Path
+    """What its pip lines installed, and nothing else, not even pip."""
+
+    def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        return _run(self.environment / "bin/python", *arguments, cwd=self.app, check=check)
+
+    def pip(self, *arguments: str) -> None:
+        outside = (sys.executable, "-m", "pip", "--python", self.environment, "--quiet")
+        _run(*outside, *arguments, cwd=self.app)
+
+    def add(self, *sources: Path) -> None:
+        """Copies files and folders of the checkout to where they lie there."""
+        for source in sources:
+            _copy(source, self.app / source.relative_to(ROOT))
+
+    def size_mb(self) -> float:
+        files = (path for path in self.environment.rglob("*") if not path.is_symlink())
+        return sum(path.stat().st_size for path in files if path.is_file()) / MEGABYTE
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Image:
+    # The last stage of the chain: it is the service's, and the migrations beside it.
+    return _build("migrate", tmp_path_factory.mktemp("service"))
+
+
+@pytest.fixture(scope="module")
+def judge(tmp_path_factory: pytest.TempPathFactory) -> Image:
+    return _build("judge", tmp_path_factory.mktemp("judge"))
+
+
+@pytest.fixture(scope="module")
+def trainer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
+    folder = tmp_path_factory.mktemp("trainer")
+    yield _build("trainer", folder)
+    shutil.rmtree(folder)  # more than a gigabyte
+
+
+def test_the_service_has_no_torch(service: Image) -> None:
+    tried = service.run("-c", "import torch", check=False)
+
+    assert tried.returncode == 1
+    assert "ModuleNotFoundError: No module named 'torch'" in tried.stderr
+
+
+def test_the_service_image_holds_what_its_processes_import(service: Image) -> None:
+    service.run("-c", "import service.app, service.__main__, migrations.__main__, rankloop.cli")
+
+
+def test_the_service_environment_stays_small(service: Image) -> None:
+    assert service.size_mb() < 400
+
+
+def test_the_services_own_tests_pass_without_torch(service: Image) -> None:
+    service.pip("install", "--constraint", "constraints.txt", *TEST_TOOLS)
+    service.add(*ROOT.glob("tests/*.py"), *OWN_TESTS)
+
+    ran = service.run("-m", "pytest", "--quiet", "-p", "no:cacheprovider", "tests", check=False)
+
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_the_judge_image_holds_what_it_imports(judge: Image) -> None:
+    judge.run("-c", "import judge.__main__, rankloop.cli")
+
+
+def test_the_trainer_image_holds_what_it_imports(trainer: Image) -> None:
+    trainer.run("-c", "import trainer.__main__, trainer.register, rankloop.cli")
+
+
+def _build(target: str, folder: Path) -> Image:
+    image = Image(app=_copied(target, folder / "app"), environment=folder / "environment")
+    venv.create(image.environment)
+    for line in _pip_lines(target):
+        image.pip(*line)
+    return image
+
+
+def _copied(target: str, app: Path) -> Path:
+    """The image's working folder, with what the stages up to `target` copy into it."""
+    app.mkdir(parents=True)
+    for sources, place in re.findall(r"^COPY (.+) (\S+)$", _stages(target), re.MULTILINE):
+        for source in sources.split():
+            _copy(ROOT / source, app / (source if place == "./" else place))
+    return app
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+    else:
+        shutil.copy(source, target)
+
+
+def _pip_lines(target: str) -> list[list[str]]:
+    """The arguments of every `pip` that the stages up to `target` run."""
+    lines = re.findall(r"^RUN .*?\bpip (install .+)$", _stages(target), re.MULTILINE)
+    return [line.replace('"', "").split() for line in lines]
+
+
+def _stages(target: str) -> str:
+    """The Dockerfile's lines for `target`: its own stage after those that it stands on."""
+    text = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
+    found = re.search(
+        rf"^FROM (\S+) AS {target}$(.*?)(?=^FROM |\Z)", text, re.MULTILINE | re.DOTALL
+    )
+    if found is None:
+        return ""
+    parent, lines = found.groups()
+    return _stages(parent) + lines
+
+
+def _run(*command: str | Path, cwd: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+    environ = {**os.environ, "PIP_NO_COMPILE": "1"}  # the images compile, the tests need not
+    ran = subprocess.run(command, cwd=cwd, env=environ, check=False, capture_output=True, text=True)
+    assert not check or ran.returncode == 0, ran.stdout + ran.stderr
+    return ran

@@ -1,0 +1,384 @@
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from sqlalchemy import select, update
+
+from contract.model_tables import judge_leases
+from contract.tables import feedback
+from judge.llm import Llm
+from judge.metrics import Metrics
+from judge.queue import Queue
+from judge.retries import Backoff
+from judge.rubric import Rubric
+from judge.settings import RUBRICS, JudgeSettings
+from judge.worker import Worker
+from tests.integration.conftest import Memory
+from tests.scripted_llm import Reply, ScriptedLlm, scripted_llm
+from tests.serving import until
+from tests.sockets import on_a_socket
+
+RUBRIC = {"id": "answer_quality", "version": "1"}
+ROOT = Path(__file__).parents[2]
+
+
+async def answered(memory: Memory, text: str | None = "Two years.", **changes: Any) -> UUID:
+    decision = await memory.decide()
+    body = {"used_k": 2, "text": text} | changes
+    await memory.client.post(f"/v1/decisions/{decision.id}/answer", json=body)
+    return decision.id
+
+
+async def lease(memory: Memory, n: int = 10, **rubric: str) -> list[dict[str, Any]]:
+    reply = await memory.client.post("/v1/judge/lease", json={"n": n, "rubric": RUBRIC | rubric})
+    assert reply.status_code == 200
+    tasks: list[dict[str, Any]] = reply.json()["tasks"]
+    return tasks
+
+
+async def verdict(memory: Memory, decision_id: object, **rubric: str) -> httpx.Response:
+    return await memory.client.post(
+        "/v1/feedback",
+        json={
+            "decision_id": str(decision_id),
+            "name": "quality",
+            "value": 0.5,
+            "source": {"type": "LLM_JUDGE", "id": "a-judge"},
+            "judge": {"rubric": RUBRIC | rubric},
+        },
+    )
+
+
+async def expire(memory: Memory, decision_id: object) -> None:
+    statement = update(judge_leases).where(judge_leases.c.decision_id == decision_id)
+    past = datetime.now(UTC) - timedelta(seconds=1)
+    async with memory.engine.begin() as connection:
+        await connection.execute(statement.values(expires_at=past))
+
+
+async def test_a_task_is_all_that_a_judge_has_to_read(memory: Memory):
+    decision_id = await answered(memory)
+
+    (task,) = await lease(memory)
+
+    assert task | {"lease_id": None} == {
+        "lease_id": None,
+        "decision_id": str(decision_id),
+        "query": "How long is the warranty?",
+        "documents": [{"index": 2, "text": "Two years."}, {"index": 0, "text": "One year."}],
+        "answer": "Two years.",
+        "sampling_probability": 1.0,
+        "expires_in_s": 300.0,
+    }
+
+
+async def test_documents_that_are_no_prefix_come_in_the_order_of_the_prompt(memory: Memory):
+    await answered(memory, used_k=None, used=[1, 2])
+
+    (task,) = await lease(memory)
+
+    assert [document["index"] for document in task["documents"]] == [1, 2]
+
+
+async def test_oldest_first_and_not_more_than_asked(memory: Memory):
+    first, second, third = [await answered(memory) for _ in range(3)]
+
+    tasks = await lease(memory, n=2)
+    rest = await lease(memory, n=2)
+
+    assert [task["decision_id"] for task in tasks] == [str(first), str(second)]
+    assert [task["decision_id"] for task in rest] == [str(third)]
+
+
+async def test_what_has_no_text_no_decision_or_a_verdict_does_not_wait(memory: Memory):
+    await answered(memory, text=None)
+    await memory.client.post(
+        f"/v1/decisions/{memory.mint()}/answer", json={"used_k": 1, "text": "early"}
+    )
+    await verdict(memory, await answered(memory))
+
+    assert await lease(memory) == []
+
+
+async def test_a_verdict_by_another_rubric_or_source_is_none(memory: Memory):
+    decision_id = await answered(memory)
+    await verdict(memory, decision_id, version="2")
+    await verdict(memory, decision_id, id="faithfulness")
+    await memory.say(decision_id)
+
+    assert len(await lease(memory)) == 1
+    assert await lease(memory, version="2") == []
+
+
+async def test_a_leased_task_is_nobody_elses_until_the_lease_expires(memory: Memory):
+    decision_id = await answered(memory)
+
+    (first,) = await lease(memory)
+    meanwhile = await lease(memory)
+    await expire(memory, decision_id)
+    (second,) = await lease(memory)
+
+    assert meanwhile == []
+    assert first["decision_id"] == second["decision_id"]
+    assert first["lease_id"] != second["lease_id"]
+
+
+async def test_sixteen_racing_judges_share_the_tasks_without_a_double(memory: Memory):
+    decisions = {str(await answered(memory)) for _ in range(12)}
+
+    leased = await asyncio.gather(*(lease(memory, n=3) for _ in range(16)))
+
+    # Who looks while another one locks gets fewer; nobody gets the same.
+    taken = [task["decision_id"] for tasks in leased for task in tasks]
+    taken += [task["decision_id"] for task in await lease(memory, n=64)]
+    assert len(taken) == 12
+    assert set(taken) == decisions
+
+
+async def test_the_feedback_is_the_acknowledgement(memory: Memory):
+    decision_id = await answered(memory)
+    (task,) = await lease(memory)
+
+    await verdict(memory, decision_id)
+
+    nack = await memory.client.post(
+        f"/v1/judge/lease/{task['lease_id']}/nack", json={"error": "too late"}
+    )
+    assert nack.status_code == 404
+    assert await lease(memory) == []
+
+
+async def test_a_task_that_was_given_back_is_tried_again_after_a_pause_and_a_few_times(
+    memory: Memory,
+):
+    decision_id = await answered(memory)
+    pauses = []
+    for _ in range(5):
+        (task,) = await lease(memory)
+        reply = await memory.client.post(
+            f"/v1/judge/lease/{task['lease_id']}/nack", json={"error": "no verdict"}
+        )
+        assert reply.status_code == 204
+        assert await lease(memory) == []
+        async with memory.engine.connect() as connection:
+            row = (
+                await connection.execute(
+                    select(judge_leases).where(judge_leases.c.decision_id == decision_id)
+                )
+            ).one()
+        pauses.append((row.expires_at - datetime.now(UTC)).total_seconds())
+        await expire(memory, decision_id)
+
+    assert row.error == "no verdict"
+    # Doubled each time; taken a moment ago.
+    assert pauses == pytest.approx([5, 10, 20, 40, 80], abs=3)
+    assert await lease(memory) == []
+
+
+async def test_an_unknown_lease_and_bad_requests_are_refused(memory: Memory):
+    unknown = await memory.client.post(f"/v1/judge/lease/{uuid4()}/nack", json={"error": "x"})
+    no_id = await memory.client.post("/v1/judge/lease/5/nack", json={"error": "x"})
+    bad: list[dict[str, Any]] = [
+        {},
+        {"n": 0, "rubric": RUBRIC},
+        {"n": 65, "rubric": RUBRIC},
+        {"n": 1.5, "rubric": RUBRIC},
+        {"rubric": "answer_quality"},
+        {"rubric": RUBRIC | {"id": "\x00"}},
+    ]
+    replies = [await memory.client.post("/v1/judge/lease", json=body) for body in bad]
+
+    assert (unknown.status_code, no_id.status_code) == (404, 422)
+    assert {reply.status_code for reply in replies} == {422}
+
+
+@pytest.fixture
+async def service_url(memory: Memory) -> AsyncIterator[str]:
+    async with on_a_socket(memory.app) as url:
+        yield url
+
+
+@contextlib.asynccontextmanager
+async def worker(service_url: str, llm: ScriptedLlm) -> AsyncIterator[Worker]:
+    settings = JudgeSettings.model_validate({"llm_url": llm.url, "llm_attempts": 2})
+    rubric = Rubric.from_file(RUBRICS / "answer_quality.toml")
+    at_once = Backoff(first_s=0.001)
+    queue = Queue.at(service_url, rubric=rubric)
+    async with queue.client, httpx.AsyncClient() as client:
+        yield Worker(
+            queue=queue,
+            llm=Llm(client, settings, backoff=at_once),
+            metrics=Metrics(),
+            poll_s=0.01,
+            backoff=at_once,
+        )
+
+
+async def verdicts(memory: Memory) -> list[Any]:
+    own = select(feedback).where(feedback.c.tenant == memory.name)
+    async with memory.engine.connect() as connection:
+        return list((await connection.execute(own)).all())
+
+
+async def test_the_judge_posts_what_the_llm_thinks_of_an_answer(memory: Memory, service_url: str):
+    decision_id = await answered(memory)
+    with scripted_llm(Reply(text='{"score": 0.75, "rationale": "It is right."}')) as llm:
+        async with worker(service_url, llm) as judge:
+            task = await judge.queue.lease()
+            assert task is not None
+            await judge.judge(task)
+            assert await judge.queue.lease() is None
+
+    (row,) = await verdicts(memory)
+    assert (row.decision_id, row.name, row.num_value) == (decision_id, "quality", 0.75)
+    assert (row.source_type, row.source_id) == ("LLM_JUDGE", "answer_quality@1")
+    assert row.rationale == "It is right."
+    assert row.judge["rubric"]["sha256"] == judge.queue.rubric.sha256
+    assert (row.judge["model"], row.judge["presentation"]) == ("a-judge-2026", [2, 0])
+    assert row.judge["usage"] == {"prompt_tokens": 100, "completion_tokens": 20}
+    prompt = llm.requests[0]["messages"][1]["content"]
+    assert prompt.index("Two years.") < prompt.index("One year.")
+    assert "Ask us." not in prompt
+
+
+async def test_a_judge_that_gets_no_verdict_gives_the_task_back(memory: Memory, service_url: str):
+    decision_id = await answered(memory)
+    with scripted_llm(Reply(text="I would rather not.")) as llm:
+        async with worker(service_url, llm) as judge:
+            task = await judge.queue.lease()
+            assert task is not None
+            await judge.judge(task)
+
+    assert await verdicts(memory) == []
+    assert len(llm.requests) == 2
+    await expire(memory, decision_id)
+    assert len(await lease(memory)) == 1
+
+
+async def test_two_verdicts_on_one_answer_store_the_first(memory: Memory, service_url: str):
+    decision_id = await answered(memory)
+    with scripted_llm(Reply(text='{"score": 1}'), Reply(text='{"score": 0}')) as llm:
+        async with worker(service_url, llm) as judge:
+            slow = await judge.queue.lease()
+            await expire(memory, decision_id)
+            fast = await judge.queue.lease()
+            assert slow is not None
+            assert fast is not None
+            await judge.judge(fast)
+            await judge.judge(slow)
+
+    (row,) = await verdicts(memory)
+    assert row.num_value == 1.0
+
+
+async def test_a_stopped_judge_gives_back_what_it_has_in_hand(memory: Memory, service_url: str):
+    decision_id = await answered(memory)
+    never = threading.Event()
+    with scripted_llm(Reply(wait_for=never)) as llm:
+        async with worker(service_url, llm) as judge:
+            running = asyncio.create_task(judge.run())
+            await until(lambda: bool(llm.requests))
+            running.cancel()
+            await asyncio.wait({running})
+        never.set()
+
+    async with memory.engine.connect() as connection:
+        error = await connection.scalar(
+            select(judge_leases.c.error).where(judge_leases.c.decision_id == decision_id)
+        )
+    assert error == "the judge was stopped"
+    assert await verdicts(memory) == []
+
+
+async def test_a_judge_outlives_a_service_that_is_away(memory: Memory, service_url: str):
+    await answered(memory)
+    with scripted_llm(Reply()) as llm:
+        async with worker(service_url, llm) as judge:
+            away = judge.queue.client.base_url
+            judge.queue.client.base_url = httpx.URL("http://127.0.0.1:1")
+            running = asyncio.create_task(judge.run())
+            await until(lambda: judge.metrics.service_errors._value.get() > 1)
+            judge.queue.client.base_url = away
+            await until(lambda: judge.metrics.verdicts._value.get() == 1)
+            running.cancel()
+            await asyncio.wait({running})
+
+    assert len(await verdicts(memory)) == 1
+
+
+@contextlib.contextmanager
+def process(**environment: str) -> Iterator[subprocess.Popen[str]]:
+    judge = subprocess.Popen(
+        [sys.executable, "-m", "judge"],
+        cwd=ROOT,
+        env=os.environ | {"RANKLOOP_JUDGE_METRICS_PORT": "0"} | environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield judge
+    finally:
+        judge.kill()
+        judge.communicate()
+
+
+def first_line_with(word: str, process: subprocess.Popen[str]) -> str:
+    assert process.stderr is not None
+    return next(line for line in process.stderr if word in line)
+
+
+def test_without_an_llm_the_process_idles_says_so_once_and_stops_on_sigterm():
+    with process() as judge:
+        port = first_line_with("metrics_port=", judge).rpartition("=")[2].strip()
+        idle = first_line_with("judge.idle", judge)
+        metrics = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+        judge.send_signal(signal.SIGTERM)
+        _, rest = judge.communicate(timeout=10)
+
+    assert "RANKLOOP_JUDGE_LLM_URL" in idle
+    assert "rankloop_judge_configured 0.0" in metrics
+    assert "judge.stopped" in rest
+    assert len(rest.splitlines()) == 1
+    assert judge.returncode == 0
+
+
+def test_a_misspelt_setting_ends_the_process_with_its_name():
+    with process(RANKLOOP_JUDGE_LLM_MODLE="x") as judge:
+        _, said = judge.communicate(timeout=10)
+
+    assert judge.returncode == 2
+    assert "RANKLOOP_JUDGE_LLM_MODLE" in said
+
+
+async def test_the_process_judges_what_waits(memory: Memory, service_url: str):
+    decisions = {await answered(memory) for _ in range(3)}
+
+    with (
+        scripted_llm(Reply()) as llm,
+        process(
+            RANKLOOP_JUDGE_SERVICE_URL=service_url,
+            RANKLOOP_JUDGE_LLM_URL=llm.url,
+            RANKLOOP_JUDGE_POLL_S="0.05",
+        ) as judge,
+    ):
+        deadline = time.monotonic() + 30
+        while len(await verdicts(memory)) < len(decisions):
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+        judge.send_signal(signal.SIGTERM)
+        code = await asyncio.to_thread(judge.wait, 10)
+
+    assert code == 0
+    assert {row.decision_id for row in await verdicts(memory)} == decisions

@@ -1,0 +1,214 @@
+import asyncio
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from redis.asyncio import Redis
+from sqlalchemy import insert, select
+from sqlalchemy.exc import DBAPIError
+
+from contract import publication
+from contract.model_tables import evaluations, leases, training_runs
+from contract.pointer import Keys, Live
+from contract.publication import Action, TokenStale
+from tests.integration.conftest import SECRET, Memory
+
+
+async def publish(memory: Memory, *names: str) -> list[str]:
+    """Each version made champion in turn, by a trainer that lets the lease go."""
+    versions = [f"{memory.name}-{name}" for name in names]
+    for number, version in enumerate(versions):
+        async with memory.engine.begin() as connection:
+            token = await take(connection, memory)
+            await connection.execute(
+                publication.register_version(
+                    version,
+                    line=memory.name,
+                    base="a-base",
+                    uri=f"memory://{version}",
+                    manifest={"variants": {"int8": {}, "float32": {}}},
+                )
+            )
+            await connection.execute(
+                publication.promote(
+                    memory.name,
+                    version,
+                    expected_epoch=number,
+                    token=token,
+                    actor="trainer",
+                    reason="better",
+                    action=Action.PROMOTE if number else Action.INIT,
+                )
+            )
+            await connection.execute(publication.release_lease(memory.name, holder="trainer"))
+    return versions
+
+
+async def take(connection: Any, memory: Memory) -> int:
+    ttl = timedelta(minutes=1)
+    taken = publication.take_lease(memory.name, holder="trainer", ttl=ttl)
+    return int((await connection.execute(taken)).scalar_one())
+
+
+async def roll_back(memory: Memory, **body: Any) -> httpx.Response:
+    return await memory.client.post("/v1/rollback", json={"reason": "it was better"} | body)
+
+
+async def test_a_rollback_is_a_new_epoch_with_the_champion_before(memory: Memory, redis_url: str):
+    first, second = await publish(memory, "a", "b")
+
+    reply = await roll_back(memory)
+
+    promotion = reply.json()
+    assert reply.status_code == 200
+    assert (promotion["epoch"], promotion["version"]) == (3, first)
+    assert (promotion["action"], promotion["actor"]) == ("rollback", "operator")
+    assert promotion["reason"] == "it was better"
+    async with Redis.from_url(redis_url, decode_responses=True) as redis:
+        document = await redis.hget(Keys.of(memory.name).state, "document")
+    assert Live.of_signed(str(document), secret=SECRET) == Live(
+        line=memory.name, epoch=3, version=first
+    )
+    models = (await memory.client.get("/v1/models")).json()["data"]
+    assert {each["id"]: (each["live"], each["status"]) for each in models} == {
+        first: (True, "champion"),
+        second: (False, "retired"),
+    }
+
+
+async def test_a_second_rollback_goes_one_further_back_and_a_third_has_nowhere_to_go(
+    memory: Memory,
+):
+    first, second, _ = await publish(memory, "a", "b", "c")
+
+    replies = [await roll_back(memory) for _ in range(3)]
+
+    assert [reply.status_code for reply in replies] == [200, 200, 409]
+    assert [reply.json().get("version") for reply in replies] == [second, first, None]
+    assert replies[2].json()["type"] == "urn:rankloop:NothingToRollBack"
+
+
+async def test_any_version_of_the_line_can_be_named(memory: Memory):
+    first, _, third = await publish(memory, "a", "b", "c")
+
+    unknown = await roll_back(memory, to="never heard of")
+    present = await roll_back(memory, to=third)
+    named = await roll_back(memory, to=first)
+    forward = await roll_back(memory, to=third)
+
+    assert (unknown.status_code, present.status_code) == (404, 409)
+    assert (named.json()["version"], forward.json()["version"]) == (first, third)
+    assert forward.json()["epoch"] == 5
+
+
+async def test_whoever_looked_before_somebody_published_is_told(memory: Memory):
+    await publish(memory, "a", "b")
+
+    moved = await roll_back(memory, expected_epoch=1)
+    fits = await roll_back(memory, expected_epoch=2)
+
+    assert (moved.status_code, moved.json()["type"]) == (409, "urn:rankloop:LineMoved")
+    assert fits.status_code == 200
+
+
+async def test_a_line_that_serves_nothing_has_nothing_to_roll_back(memory: Memory):
+    assert (await roll_back(memory)).status_code == 404
+    assert (await roll_back(memory, line="NUL \x00")).status_code == 422
+    assert (await roll_back(memory, reason="")).status_code == 422
+
+
+async def test_a_trainer_in_flight_finds_its_token_stale(memory: Memory):
+    first, second = await publish(memory, "a", "b")
+    async with memory.engine.begin() as connection:
+        token = await take(connection, memory)
+
+    reply = await roll_back(memory)
+
+    assert reply.json()["version"] == first
+    late = publication.promote(
+        memory.name, second, expected_epoch=3, token=token, actor="trainer", reason="late"
+    )
+    with pytest.raises(DBAPIError) as raised:
+        async with memory.engine.begin() as connection:
+            await connection.execute(late)
+    assert isinstance(publication.refusal_in(raised.value), TokenStale)
+
+
+async def test_racing_rollbacks_with_one_expected_epoch_make_one_epoch(memory: Memory):
+    await publish(memory, "a", "b", "c")
+
+    replies = await asyncio.gather(*(roll_back(memory, expected_epoch=3) for _ in range(6)))
+
+    assert sorted(reply.status_code for reply in replies) == [200] + [409] * 5
+    newest = (await memory.client.get("/v1/promotions")).json()["data"][0]
+    assert newest["epoch"] == 4
+
+
+async def test_the_lease_is_free_again_afterwards(memory: Memory):
+    await publish(memory, "a", "b")
+
+    await roll_back(memory)
+
+    async with memory.engine.begin() as connection:
+        assert await take(connection, memory) == 3
+        name = publication.lease_name(memory.name)
+        holder = await connection.scalar(select(leases.c.holder).where(leases.c.name == name))
+        assert holder == "trainer"
+
+
+async def test_models_promotions_runs_and_evaluations_are_listed_newest_first(memory: Memory):
+    first, second = await publish(memory, "a", "b")
+    run_id = uuid4()
+    async with memory.engine.begin() as connection:
+        await connection.execute(
+            insert(training_runs).values(
+                run_id=run_id,
+                line=memory.name,
+                champion=first,
+                fencing_token=1,
+                seed=7,
+                spec_id="answer_quality",
+                spec_version=1,
+                skipped={"not_a_prefix": 2},
+            )
+        )
+        await connection.execute(
+            insert(evaluations).values(
+                evaluation_id=uuid4(),
+                run_id=run_id,
+                line=memory.name,
+                version=second,
+                champion=first,
+                kind="offline",
+                n=500,
+                estimator="delta_beta_ips",
+                estimate=0.1,
+                low=0.02,
+                high=0.18,
+                verdict="pass",
+                reason="the bound is above 0",
+                detail={"round": 1},
+            )
+        )
+
+    listed = {
+        name: (await memory.client.get(f"/v1/{name}?limit=5")).json()["data"]
+        for name in ("models", "promotions", "runs", "evaluations")
+    }
+
+    assert [each["id"] for each in listed["models"]] == [second, first]
+    assert listed["models"][0]["precisions"] == ["float32", "int8"]
+    assert [each["epoch"] for each in listed["promotions"]] == [2, 1]
+    assert listed["runs"][0]["skipped"] == {"not_a_prefix": 2}
+    assert listed["evaluations"][0]["low"] == 0.02
+    limited = (await memory.client.get("/v1/promotions?limit=1")).json()["data"]
+    assert len(limited) == 1
+    elsewhere = (await memory.client.get("/v1/promotions?line=elsewhere")).json()["data"]
+    assert elsewhere == []
+
+
+async def test_limits_and_lines_that_make_no_sense_are_refused(memory: Memory):
+    for query in ("limit=0", "limit=1001", "limit=x", "line=%00", "line="):
+        assert (await memory.client.get(f"/v1/models?{query}")).status_code == 422

@@ -1,0 +1,137 @@
+"""`python -m service` as users run it: a process with a socket."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from sqlalchemy import Engine, func, select
+
+from contract.store import Store
+from contract.tables import decisions
+from tests import models
+from tests.serving import SECRET
+
+TREE = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def environment(tmp_path: Path, database_url: str, redis_url: str) -> dict[str, str]:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    return {
+        "RANKLOOP_DATABASE_URL": database_url,
+        "RANKLOOP_REDIS_URL": redis_url,
+        "RANKLOOP_ARTIFACTS_URL": str(tmp_path / "artifacts"),
+        "RANKLOOP_CACHE_DIR": str(tmp_path / "cache"),
+        "RANKLOOP_SECRET": SECRET,
+        "RANKLOOP_SERVICE_PORT": str(port),
+        "RANKLOOP_SERVICE_THREADS": "1",
+        "RANKLOOP_SERVICE_POLL_S": "0.2",
+    }
+
+
+@asynccontextmanager
+async def process(environment: dict[str, str]) -> AsyncIterator[asyncio.subprocess.Process]:
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "service"), env=os.environ | environment, cwd=TREE
+    )
+    try:
+        yield child
+    finally:
+        if child.returncode is None:
+            child.kill()
+        await child.wait()
+
+
+async def ready(client: httpx.AsyncClient) -> None:
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                if (await client.get("/readyz")).status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            await asyncio.sleep(0.05)
+
+
+async def test_a_stopping_service_answers_what_it_has_begun_and_stores_it(
+    environment: dict[str, str], engine: Engine, tmp_path: Path
+) -> None:
+    models.make(tmp_path / "version")
+    models.publish(engine, Store(environment["RANKLOOP_ARTIFACTS_URL"]), tmp_path / "version")
+    body = {"query": "who", "documents": [f"document {number}" for number in range(800)]}
+    url = f"http://127.0.0.1:{environment['RANKLOOP_SERVICE_PORT']}"
+    async with process(environment) as service, httpx.AsyncClient(base_url=url) as client:
+        await ready(client)
+        asked = [
+            asyncio.create_task(client.post("/v1/rerank", json=body, timeout=60)) for _ in range(8)
+        ]
+        await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+
+        service.send_signal(signal.SIGTERM)
+        responses = await asyncio.gather(*asked, return_exceptions=True)
+        assert await service.wait() in {0, -signal.SIGTERM}
+
+    answered = [each for each in responses if isinstance(each, httpx.Response)]
+    assert [each.status_code for each in answered] == [200] * 8
+    with engine.connect() as connection:
+        count = connection.execute(select(func.count()).select_from(decisions)).scalar_one()
+    assert count == 8
+
+
+async def test_a_client_that_leaves_takes_its_work_with_it(
+    environment: dict[str, str], engine: Engine, tmp_path: Path
+) -> None:
+    models.make(tmp_path / "version")
+    models.publish(engine, Store(environment["RANKLOOP_ARTIFACTS_URL"]), tmp_path / "version")
+    body = {"query": "who", "documents": [f"document {number}" * 4 for number in range(1000)]}
+    url = f"http://127.0.0.1:{environment['RANKLOOP_SERVICE_PORT']}"
+    async with process(environment), httpx.AsyncClient(base_url=url) as client:
+        await ready(client)
+        with pytest.raises(httpx.ReadTimeout):
+            await client.post("/v1/rerank", json=body, timeout=httpx.Timeout(10, read=0.001))
+
+        async with asyncio.timeout(30):
+            while "rankloop_abandoned_total 1.0" not in (await client.get("/metrics")).text:
+                await asyncio.sleep(0.05)
+
+        metrics = (await client.get("/metrics")).text
+        assert "rankloop_queued_tokens 0.0" in metrics
+
+
+def test_a_misspelt_setting_ends_the_start(environment: dict[str, str]) -> None:
+    child = subprocess.run(
+        [sys.executable, "-m", "service"],
+        env=os.environ | environment | {"RANKLOOP_SERVICE_EPSILLON": "0.5"},
+        cwd=TREE,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert child.returncode != 0
+    assert "RANKLOOP_SERVICE_EPSILLON" in child.stderr
+
+
+def test_the_service_imports_no_torch() -> None:
+    child = subprocess.run(
+        [
+            *(sys.executable, "-c"),
+            "import sys, service.__main__, service.probe;"
+            "print(sorted({'torch', 'transformers', 'onnx'} & set(sys.modules)))",
+        ],
+        cwd=TREE,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert child.stdout.strip() == "[]"

@@ -1,0 +1,44 @@
+from pathlib import Path
+
+import pytest
+
+from examples.demo.options import REWARD_WAIT, SETTINGS, Options, settings
+from service.settings import ServiceSettings
+from trainer.settings import TrainerSettings
+
+
+def test_several_seeds_are_several_runs() -> None:
+    options = Options.of(["--seed", "1", "2", "3", "--headless"])
+
+    assert options.seeds == (1, 2, 3)
+    assert options.headless
+
+
+def test_the_results_of_a_folder_carry_its_name() -> None:
+    assert Options.of([]).name == "demo"
+    assert Options.of(["--data", "sets/squad/"]).name == "demo-squad"
+
+
+def test_no_decisions_at_all_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        Options.of(["--decisions", "0"])
+    assert "must be 1 or more" in capsys.readouterr().err
+
+
+def test_every_setting_of_the_demo_exists_and_differs_from_the_default() -> None:
+    fields = ServiceSettings.model_fields | TrainerSettings.model_fields
+
+    for name, value in SETTINGS.items():
+        default = fields[name.removeprefix("RANKLOOP_").lower()].default
+        assert float(value) != default, name
+
+
+def test_the_environment_overrules_the_demos_settings() -> None:
+    chosen = settings({REWARD_WAIT: "3", "HOME": "elsewhere"})
+
+    assert chosen == {**SETTINGS, REWARD_WAIT: "3"}
+
+
+def test_results_go_beside_the_other_measurements() -> None:
+    assert Options.of([]).results.parts[-2:] == ("bench", "results")
+    assert Options.of(["--results", "here"]).results == Path("here")

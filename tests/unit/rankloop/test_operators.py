@@ -1,0 +1,59 @@
+import json
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from rankloop import operators
+from rankloop.operators import ServiceAway, ServiceRefused
+
+
+def client(answer: Callable[[httpx.Request], httpx.Response]) -> httpx.Client:
+    return httpx.Client(transport=httpx.MockTransport(answer), base_url="http://service")
+
+
+def test_the_overview_asks_for_one_line_and_so_many_rows() -> None:
+    asked = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(str(request.url))
+        return httpx.Response(200, json={"data": [{"path": request.url.path}]})
+
+    overview = operators.overview(client(answer), line="fr", limit=3)
+
+    assert asked == [
+        f"http://service/v1/{name}?limit=3&line=fr"
+        for name in ("models", "promotions", "runs", "evaluations")
+    ]
+    assert overview.runs == [{"path": "/v1/runs"}]
+
+
+def test_a_rollback_says_only_what_it_was_told() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json={"path": request.url.path, **json.loads(request.content)})
+
+    promotion = operators.rollback(client(answer), to=None, reason="worse")
+
+    assert promotion == {"path": "/v1/rollback", "reason": "worse"}
+
+
+def test_a_refusal_carries_the_services_own_words() -> None:
+    def answer(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(409, json={"title": "NothingToRollBack", "detail": "no champion"})
+
+    with pytest.raises(ServiceRefused, match="409: no champion"):
+        operators.rollback(client(answer), to=None, reason="worse")
+
+
+@pytest.mark.parametrize("body", ["<html>", "[]"])
+def test_somebody_else_at_the_address_is_no_service(body: str) -> None:
+    with pytest.raises(ServiceAway, match="http://service"):
+        operators.overview(client(lambda _: httpx.Response(200, text=body)), line=None, limit=1)
+
+
+def test_nobody_at_the_address_is_no_service() -> None:
+    def answer(_: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused")
+
+    with pytest.raises(ServiceAway, match="refused"):
+        operators.overview(client(answer), line=None, limit=1)

@@ -1,0 +1,85 @@
+import io
+from typing import Any
+
+from rich.console import Console
+
+from rankloop.operators import Overview
+from rankloop.status import as_json, show
+
+AT = "2026-03-01T12:00:00+00:00"
+
+
+def promotion(epoch: int, version: str, action: str = "promote") -> dict[str, Any]:
+    return {
+        "line": "default",
+        "epoch": epoch,
+        "action": action,
+        "version": version,
+        "actor": "trainer",
+        "reason": "better by far",
+        "created_at": AT,
+    }
+
+
+def evaluation(verdict: str) -> dict[str, Any]:
+    return {
+        "version": "v3",
+        "verdict": verdict,
+        "estimate": 0.01,
+        "low": -0.02,
+        "high": None,
+        "clusters": 90,
+        "reason": "too few queries",
+    }
+
+
+RUN = {
+    "started_at": AT,
+    "status": "promoted",
+    "n_decisions": 600,
+    "produced": "v2",
+    "error": None,
+}
+OVERVIEW = Overview(
+    models=[{}, {}],
+    promotions=[promotion(2, "0123456789abcdef"), promotion(1, "v1", action="init")],
+    runs=[RUN],
+    evaluations=[evaluation("not_enough_evidence"), evaluation("pass")],
+)
+
+
+def shown(overview: Overview) -> str:
+    text = io.StringIO()
+    show(Console(file=text, width=160), overview)
+    return text.getvalue()
+
+
+def test_what_is_served_comes_first() -> None:
+    first, second, *_ = shown(OVERVIEW).splitlines()
+
+    assert first.startswith("line default serves 0123456789ab as epoch 2 since ")
+    assert second == (
+        "2 models, 1 promoted, 0 rolled back, 1 runs, 1 refused, 600 decisions learned from"
+    )
+
+
+def test_verdicts_come_with_their_evidence_and_reason() -> None:
+    (row,) = (line for line in shown(OVERVIEW).splitlines() if "not_enough_evidence" in line)
+
+    for part in ("v3", "+0.010", "-0.020 to ?", "90", "too few queries"):
+        assert part in row
+
+
+def test_a_line_without_a_model_serves_nothing() -> None:
+    nothing = Overview(models=[], promotions=[], runs=[], evaluations=[])
+
+    assert shown(nothing) == "nothing is served yet\n"
+    assert as_json(nothing)["live"] is None
+
+
+def test_json_says_all_that_the_tables_say() -> None:
+    document = as_json(OVERVIEW)
+
+    assert document["live"]["epoch"] == 2
+    assert document["counts"]["refused"] == 1
+    assert document["evaluations"][0]["reason"] == "too few queries"

@@ -1,0 +1,195 @@
+"""A world of four candidates, two of them used, whose every order is enumerated: the truth is known."""
+
+from dataclasses import replace
+from itertools import permutations
+
+import numpy as np
+import pytest
+
+from contract import plackett_luce
+from trainer.estimators import (
+    Doubt,
+    Estimate,
+    Evidence,
+    delta_beta_ips,
+    doubts,
+    effective_share,
+    ips,
+    snips,
+    weight_change,
+)
+
+EPSILON = 0.3
+ORDERS = list(permutations(range(4), 2))
+CHAMPION = np.array([1.2, 0.6, 0.0, -0.4])
+CANDIDATE = np.array([0.5, 0.7, 0.9, -0.6])
+REWARD = np.array([0.2, 0.3, 0.95, 0.6])
+"""Of the first used candidate; the second adds a tenth of its own."""
+
+
+def log_p(logits):
+    greedy = plackett_luce.greedy(logits)
+    ranks = np.argsort(greedy)
+    return np.array(
+        [plackett_luce.log_prob(logits[greedy], ranks[list(order)])[-1] for order in ORDERS]
+    )
+
+
+LOG_CHAMPION, LOG_CANDIDATE = log_p(CHAMPION), log_p(CANDIDATE)
+IS_GREEDY = np.array([order == (0, 1) for order in ORDERS])
+BETA = (1 - EPSILON) * IS_GREEDY + EPSILON * np.exp(LOG_CHAMPION)
+MEAN_REWARD = np.array([0.9 * REWARD[first] + 0.1 * REWARD[second] for first, second in ORDERS])
+TRUTH = float((np.exp(LOG_CANDIDATE) * MEAN_REWARD).sum())
+CHAMPIONS = float((np.exp(LOG_CHAMPION) * MEAN_REWARD).sum())
+
+
+def logged(n, *, seed=0):
+    """Events of the mixture: a coin, then greedy or a sample; rewards are Bernoulli."""
+    rng = np.random.default_rng(seed)
+    explored = rng.random(n) < EPSILON
+    sampled = rng.choice(len(ORDERS), size=n, p=np.exp(LOG_CHAMPION))
+    order = np.where(explored, sampled, int(np.argmax(IS_GREEDY)))
+    return Evidence(
+        log_candidate=LOG_CANDIDATE[order],
+        log_champion=LOG_CHAMPION[order],
+        log_propensity=np.log(BETA)[order],
+        log_sampled=LOG_CHAMPION[order],
+        explored=explored,
+        reward=(rng.random(n) < MEAN_REWARD[order]).astype(float),
+        cluster=rng.integers(0, n // 4, size=n),
+    )
+
+
+def only(evidence, kept):
+    return replace(
+        evidence,
+        **{
+            name: getattr(evidence, name)[kept]
+            for name in Evidence.__slots__
+            if name != "unsupported"
+        },
+    )
+
+
+def covers(estimate, truth):
+    """Within four standard errors: by chance once in 16,000."""
+    return abs(estimate.value - truth) < 4 * estimate.standard_error
+
+
+def test_the_propensities_of_the_world_sum_to_one():
+    assert BETA.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_estimators_recover_the_enumerated_truth(seed):
+    evidence = logged(20_000, seed=seed)
+
+    assert covers(ips(evidence), TRUTH)
+    assert covers(snips(evidence), TRUTH)
+    assert covers(delta_beta_ips(evidence), TRUTH - CHAMPIONS)
+
+
+def test_explored_answers_alone_recover_it_with_the_propensity_of_their_coin():
+    evidence = logged(20_000)
+    explored = only(replace(evidence, log_propensity=evidence.log_sampled), evidence.explored)
+
+    assert covers(delta_beta_ips(explored), TRUTH - CHAMPIONS)
+
+
+def test_explored_answers_with_the_mixture_propensity_are_biased_and_found_out():
+    evidence = logged(20_000)
+    biased = only(evidence, evidence.explored)
+
+    assert not covers(delta_beta_ips(biased), TRUTH - CHAMPIONS)
+    assert Doubt.UNBALANCED in doubts(biased, expected_gain=0.1)
+
+
+def test_all_answers_with_the_sampled_propensity_are_biased():
+    evidence = logged(20_000)
+    biased = replace(evidence, log_propensity=evidence.log_sampled)
+
+    assert not covers(delta_beta_ips(biased), TRUTH - CHAMPIONS)
+    assert Doubt.UNBALANCED in doubts(biased, expected_gain=0.1)
+
+
+def test_the_interval_covers_the_truth_as_often_as_it_says():
+    covered = [
+        delta_beta_ips(logged(800, seed=seed)).low(0.05) < TRUTH - CHAMPIONS for seed in range(400)
+    ]
+
+    # 95 % of 400 is 380; a binomial's standard deviation is 4.4, and four of them are 17.
+    assert sum(covered) >= 380 - 17
+
+
+def test_one_query_asked_again_is_no_new_evidence():
+    evidence = logged(400)
+    twice = only(evidence, np.tile(np.arange(400), 2))
+
+    once, again = delta_beta_ips(evidence), delta_beta_ips(twice)
+
+    assert again.value == pytest.approx(once.value)
+    assert again.standard_error == pytest.approx(once.standard_error)
+
+
+def test_the_paired_difference_has_less_variance_than_a_difference_of_two():
+    def difference(evidence):
+        champion = replace(evidence, log_candidate=evidence.log_champion)
+        return snips(evidence).value - snips(champion).value
+
+    worlds = [logged(500, seed=seed) for seed in range(200)]
+    paired = np.std([delta_beta_ips(world).value for world in worlds])
+
+    assert paired < np.std([difference(world) for world in worlds])
+
+
+def test_the_champion_against_itself_is_exactly_no_difference():
+    evidence = logged(500)
+    same = replace(evidence, log_candidate=evidence.log_champion)
+
+    assert weight_change(same) == pytest.approx(0)
+    assert delta_beta_ips(same).value == 0.0
+
+
+def test_the_effective_share_is_that_of_the_weights():
+    evidence = replace(
+        only(logged(4), np.arange(4) < 2),
+        explored=np.array([True, True]),
+        log_sampled=np.log([0.5, 0.5]),
+        log_candidate=np.log([0.5, 0.1]),
+    )
+
+    # w = 1 and .2: (1.2)^2 / (2 * 1.04)
+    assert effective_share(evidence) == pytest.approx(1.44 / 2.08)
+
+
+def test_a_believable_estimate_has_no_doubts():
+    assert doubts(logged(2_000), expected_gain=0.1) == []
+
+
+def test_each_doubt_has_its_cause():
+    evidence = logged(2_000)
+    distant = replace(evidence, log_candidate=evidence.log_candidate * 12)
+
+    assert Doubt.FEW_QUERIES in doubts(logged(300), expected_gain=0.1)  # 75 at most
+    assert Doubt.FEW_QUERIES in doubts(logged(1_000), expected_gain=0.01)  # 250, and 400 are asked
+    assert Doubt.FEW_QUERIES not in doubts(logged(1_000), expected_gain=0.1)
+    assert Doubt.FEW_EFFECTIVE in doubts(distant, expected_gain=0.1)
+    assert doubts(replace(evidence, unsupported=0.03), expected_gain=0.1) == [Doubt.UNSUPPORTED]
+
+
+def test_what_it_would_take_grows_with_the_square_of_the_error():
+    # The bound is 1.645 errors at most below: to halve the error takes four times the queries.
+    estimate = Estimate(value=0.01, standard_error=0.02, clusters=10_000)
+
+    assert estimate.clusters_needed(0.05) == pytest.approx(10_000 * (1.645 * 2) ** 2, rel=1e-3)
+
+
+def test_what_does_not_gain_never_will():
+    assert Estimate(value=-0.01, standard_error=0.02, clusters=100).clusters_needed(0.05) is None
+
+
+def test_no_evidence_at_all_has_an_infinite_interval():
+    nothing = only(logged(4), np.zeros(4, dtype=bool))
+
+    assert delta_beta_ips(nothing).low(0.05) == -np.inf
+    assert Doubt.FEW_QUERIES in doubts(nothing, expected_gain=0.1)

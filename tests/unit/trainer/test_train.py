@@ -1,0 +1,167 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from tests import trainees
+from trainer.activations import Activations
+from trainer.learner import Capacity
+from trainer.splits import split
+from trainer.train import Rung, climb
+
+LAST_LAYER = Rung(capacity=Capacity.LAST_LAYER, lr=3e-3, epochs=2, kls=(0.1,), cap=2.0, batch=32)
+FUSION = replace(LAST_LAYER, capacity=Capacity.FUSION, lr=5e-2)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def first_is_new(documents):
+    return float("new" in documents[0])
+
+
+def first_is_anything(documents):
+    return 0.5
+
+
+def train(model, examples, *rungs, seed=0):
+    activations = Activations(model, trainees.tokenizer(), pad_id=0, max_bytes=1 << 26)
+    sides = split(examples, tune_share=0.2, gate_share=0.2)
+    return list(
+        climb(model, sides, rungs=rungs, activations=activations, temperature=1.0, seed=seed)
+    )
+
+
+def reward_of(model, trained, *, seed=99):
+    """The mean reward of the greedy order on queries never seen."""
+    state = {name: tensor.clone() for name, tensor in model.state().items()}
+    if trained is not None:
+        model.load_state({**state, **trained.state})
+    rewards = [
+        example.reward
+        for example in trainees.log(
+            model,
+            reward=first_is_new,
+            decisions=200,
+            seed=seed,
+            rule=replace(trainees.RULE, epsilon=0.0),
+        )
+    ]
+    model.load_state(state)
+    return float(np.mean(rewards))
+
+
+def test_the_last_layer_learns_what_is_rewarded():
+    model = trainees.reranker()
+    examples = trainees.log(model, reward=first_is_new, decisions=600)
+
+    (trained,) = train(model, examples, LAST_LAYER)
+
+    assert trained.tune.value > 0
+    assert reward_of(model, trained) > reward_of(model, None) + 0.1
+
+
+def test_the_fusion_learns_where_the_first_stage_was_right():
+    model = trainees.reranker()
+    examples = [
+        replace(example, reward=float(example.decision.choice.shown[0] == 0))
+        for example in trainees.log(model, reward=first_is_anything, decisions=500)
+    ]
+
+    (trained,) = train(model, examples, FUSION)
+
+    reciprocal_rank = trained.state["fusion.first_stage"][0]
+    assert reciprocal_rank > 0.1
+    assert set(trained.state) == {"fusion.pair", "fusion.first_stage", "fusion.bias"}
+
+
+def test_what_is_rewarded_alike_makes_no_candidate_or_a_harmless_one():
+    model = trainees.reranker()
+    examples = trainees.log(model, reward=first_is_anything, decisions=300)
+
+    trained = train(model, examples, FUSION, LAST_LAYER)
+
+    # Every order is worth the same: whatever is estimated as a gain is none.
+    assert all(abs(each.tune.value) < 1e-9 for each in trained)
+
+
+def test_training_leaves_the_champion_as_it_was():
+    model = trainees.reranker()
+    before = {name: tensor.clone() for name, tensor in model.state().items()}
+
+    train(model, trainees.log(model, reward=first_is_new, decisions=200), FUSION, LAST_LAYER)
+
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state().items())
+
+
+def test_only_the_last_layer_and_what_follows_change():
+    model = trainees.reranker()
+
+    (trained,) = train(model, trainees.log(model, reward=first_is_new, decisions=300), LAST_LAYER)
+
+    assert not any("layer.0" in name or "embeddings" in name for name in trained.state)
+    assert any("layer.1" in name for name in trained.state)
+
+
+def test_the_same_seed_makes_the_same_candidate():
+    model = trainees.reranker()
+    examples = trainees.log(model, reward=first_is_new, decisions=200)
+
+    (one,), (other,) = (train(model, examples, LAST_LAYER, seed=5) for _ in range(2))
+
+    assert all(torch.equal(one.state[name], other.state[name]) for name in one.state)
+
+
+def test_the_last_layer_learns_from_what_is_fresh_and_the_fusion_replays():
+    model = trainees.reranker()
+    stale = [
+        replace(example, fresh=False)
+        for example in trainees.log(model, reward=first_is_new, decisions=200)
+    ]
+
+    trained = train(model, stale, FUSION, LAST_LAYER)
+
+    assert {each.capacity for each in trained} <= {Capacity.FUSION}
+
+
+def test_the_share_of_cut_ratios_is_told_for_each_kind_of_answer():
+    model = trainees.reranker()
+
+    (trained,) = train(model, trainees.log(model, reward=first_is_new, decisions=300), LAST_LAYER)
+
+    assert set(trained.clipped) == {"champion/explored", "champion/greedy"}
+    assert all(0 <= share <= 1 for share in trained.clipped.values())
+
+
+def test_cached_and_uncached_activations_score_alike():
+    model = trainees.reranker()
+    texts = [("red sun", "new cat"), ("red sun", "old"), ("sea", "one two dog")]
+    roomy = Activations(model, trainees.tokenizer(), pad_id=0, max_bytes=1 << 20)
+    cramped = Activations(model, trainees.tokenizer(), pad_id=0, max_bytes=0)
+    roomy.keep(texts)
+
+    (kept, kept_mask), (computed, mask) = roomy.of(texts), cramped.of(texts)
+
+    assert (len(roomy), len(cramped)) == (3, 0)
+    assert torch.equal(kept_mask, mask)
+    # Half precision keeps three digits.
+    assert torch.allclose(kept, computed, atol=5e-3, rtol=1e-2)
+
+
+def test_the_head_over_cached_activations_is_the_whole_model():
+    model = trainees.reranker()
+    documents = ["new cat", "old red sea", "dog"]
+    cache = Activations(model, trainees.tokenizer(), pad_id=0, max_bytes=1 << 20)
+
+    states, mask = cache.of([("sun two", document) for document in documents])
+    with torch.no_grad():
+        ours = model.encoder.head(states, mask).double().numpy()
+
+    # Half precision: three digits of activations of order 1.
+    assert ours == pytest.approx(trainees.logits(model, "sun two", documents), abs=0.02)

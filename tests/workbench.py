@@ -1,0 +1,110 @@
+"""A trainer in a test: the real worker over real servers, and the traffic that its starting model has answered."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import redis
+import torch
+from pydantic import SecretStr
+from sqlalchemy import Engine, create_engine
+
+from contract.policy import Policy
+from contract.records import Candidate
+from contract.store import Store
+from tests import logbook, tiny, trainees
+from trainer import register
+from trainer.candidates import Workshop
+from trainer.gate import Judged
+from trainer.lease import Lease
+from trainer.metrics import Metrics
+from trainer.rounds import Context
+from trainer.scoring import Served
+from trainer.settings import TrainerSettings
+from trainer.worker import Worker
+
+JUDGED = (
+    Judged(
+        query="red sun",
+        candidates=tuple(Candidate(text=text) for text in ("red", "sun", "old sea")),
+        gains=(1.0, 1.0, 1.0),
+    ),
+)
+"""Nothing can be ranked badly here: these tests are about the rest of a round."""
+
+
+def settings(database_url: str, redis_url: str, folder: Path, **values: Any) -> TrainerSettings:
+    """Small models learn quickly and from little."""
+    defaults: dict[str, Any] = {
+        "database_url": database_url,
+        "redis_url": redis_url,
+        "artifacts_url": str(folder / "artifacts"),
+        "cache_dir": folder / "cache",
+        "secret": SecretStr("a secret for tests"),
+        "trainer_reward_wait_s": 1.0,
+        "trainer_round_min_rewards": 100,
+        "trainer_threads": 1,
+        "trainer_last_layer_lr": 3e-3,
+        "trainer_kl": (0.1,),
+        "trainer_metrics_port": 0,
+        "trainer_lease_s": 2.0,
+    }
+    return TrainerSettings(**(defaults | values))
+
+
+@contextmanager
+def worker(configuration: TrainerSettings) -> Iterator[Worker]:
+    """As `python -m trainer` wires it."""
+    torch.set_num_threads(1)
+    engine = create_engine(configuration.database_url)
+    store = Store(configuration.artifacts_url)
+    context = Context(
+        settings=configuration,
+        engine=engine,
+        store=store,
+        workshop=Workshop(configuration, store, threads=1),
+        judged=JUDGED,
+        metrics=Metrics(),
+    )
+    with (
+        redis.Redis.from_url(configuration.redis_url) as client,
+        Lease(engine, configuration.line, ttl_s=configuration.trainer_lease_s) as lease,
+    ):
+        yield Worker(context, client, lease)
+    engine.dispose()
+
+
+def start(configuration: TrainerSettings, folder: Path) -> str:
+    """A line with a tiny cross-encoder as its base."""
+    folder.mkdir()
+    tiny.cross_encoder(folder, trainees.WORDS)
+    return register.register(configuration, base=str(folder))
+
+
+def traffic(
+    engine: Engine, served: Served, *, decisions: int, seed: int = 0, ago_s: float = 600.0
+) -> None:
+    """Requests answered by this version, half of them explored; who shows "new" first is rewarded."""
+    rng = np.random.default_rng(seed)
+    rule = Policy(epsilon=0.5, temperature=served.temperature)
+    with engine.begin() as connection:
+        for number in range(decisions):
+            query = " ".join(rng.choice(trainees.WORDS, size=4))
+            documents = [" ".join(rng.choice(trainees.WORDS, size=3)) for _ in range(4)]
+            decision_id = logbook.decision(
+                connection,
+                query=query,
+                documents=documents,
+                logits=served.logits(query, [Candidate(text=text) for text in documents]).tolist(),
+                rng=rng,
+                rule=rule,
+                ago_s=ago_s - number / 100,
+                version=served.version,
+                precision=served.precision,
+            )
+            first = documents[logbook.shown(connection, decision_id)[0]]
+            logbook.answer(connection, decision_id, used_k=1)
+            logbook.said(connection, decision_id, float("new" in first))

@@ -1,0 +1,1 @@
+"""Turns the log into a better model, and publishes it only if it is better."""

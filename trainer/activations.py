@@ -1,0 +1,88 @@
+"""What enters the last layer for each pair of texts, kept in memory: training repeats the last layer alone.
+
+The layers below never change within a line, so what one round computed serves the next. Half precision, and a
+budget: what does not fit is computed again each time it is asked for.
+
+Shapes: P pairs, T tokens, H hidden size.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Final, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from contract.tokens import Pair, PairTokenizer, pad
+from trainer.model import Reranker
+
+Texts: TypeAlias = tuple[str, str]
+"""Query and document."""
+
+BATCH_TOKENS: Final = 2_048
+
+
+class Activations:
+    """The hidden states of pairs, computed once while they fit."""
+
+    def __init__(
+        self, reranker: Reranker, tokenizer: PairTokenizer, *, pad_id: int, max_bytes: int
+    ) -> None:
+        self._reranker = reranker
+        self._tokenizer = tokenizer
+        self._pad_id = pad_id
+        self._left_bytes = max_bytes
+        self._kept: dict[Texts, Tensor] = {}
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def of(self, wanted: Sequence[Texts]) -> tuple[Tensor, Tensor]:
+        """States (P, T, H) in single precision and their attention mask (P, T), in the order asked."""
+        found = self._found(wanted)
+        states = [found[texts] for texts in wanted]
+        lengths_P = torch.tensor([len(each) for each in states])
+        mask_PT = torch.arange(int(lengths_P.max()))[None] < lengths_P[:, None]
+        return pad_sequence(states, batch_first=True).float(), mask_PT.long()
+
+    def keep(self, wanted: Sequence[Texts]) -> None:
+        """Computes what is missing, ahead of its use."""
+        self._found(wanted)
+
+    def _found(self, wanted: Sequence[Texts]) -> dict[Texts, Tensor]:
+        missing = [texts for texts in dict.fromkeys(wanted) if texts not in self._kept]
+        found = {texts: self._kept[texts] for texts in wanted if texts in self._kept}
+        for texts, states_TH in self._computed(missing):
+            found[texts] = states_TH
+            size = states_TH.numel() * states_TH.element_size()
+            if size <= self._left_bytes:
+                self._left_bytes -= size
+                self._kept[texts] = states_TH
+        return found
+
+    @torch.no_grad()
+    def _computed(self, missing: Sequence[Texts]) -> Iterator[tuple[Texts, Tensor]]:
+        pairs = [self._tokenizer.pairs(query, [document])[0] for query, document in missing]
+        for chosen in _by_length(pairs):
+            batch = pad([pairs[index] for index in chosen], pad_id=self._pad_id)
+            types = batch.token_type_ids if self._reranker.encoder.uses_token_types else None
+            states_PTH = self._reranker.activations(
+                torch.from_numpy(batch.input_ids),
+                torch.from_numpy(batch.attention_mask),
+                None if types is None else torch.from_numpy(types),
+            )
+            for row, index in enumerate(chosen):
+                yield missing[index], states_PTH[row, : len(pairs[index].ids)].half()
+
+
+def _by_length(pairs: Sequence[Pair]) -> Iterator[list[int]]:
+    """Runs of pairs of about the same length, of at most `BATCH_TOKENS` padded tokens."""
+    run: list[int] = []
+    for index in np.argsort([len(pair.ids) for pair in pairs], kind="stable").tolist():
+        if run and (len(run) + 1) * len(pairs[index].ids) > BATCH_TOKENS:
+            yield run
+            run = []
+        run.append(index)
+    if run:
+        yield run

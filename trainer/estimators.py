@@ -1,0 +1,164 @@
+"""How much better would another policy have done? Estimates from the log alone, with intervals and doubts.
+
+Weights are probabilities of the used prefix: of the policy asked about, over the propensity with which the prefix
+was shown. All decisions count, with the propensity of the mixture of greedy and sampled answers, whichever way the
+coin fell: explored answers with the mixture's propensity would be a biased sample. What is estimated is the
+Plackett-Luce component of the policies; of a greedy rule that was never shown, a log says nothing.
+Sources: Horvitz & Thompson (1952); Swaminathan & Joachims (2015); Jeunen & Ustimenko (2024).
+
+Shapes: I decisions.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from math import ceil, isfinite
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import t as student
+
+Floats = NDArray[np.float64]
+
+MIN_SHARE: Final = 0.2
+MAX_UNSUPPORTED: Final = 0.02
+MIN_CLUSTERS: Final = 100
+MIN_CLUSTERS_SMALL_GAIN: Final = 400
+SMALL_GAIN: Final = 0.05
+BALANCE_ALPHA: Final = 0.01
+"""Of the two-sided interval that must hold 0 for the mean difference of weights."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """Rewarded decisions, with the log-probability of their used prefix under three policies."""
+
+    log_candidate: Floats
+    """(I,) under the Plackett-Luce policy of the model that asks."""
+    log_champion: Floats
+    """(I,) under that of the champion."""
+    log_propensity: Floats
+    """(I,) under the mixture that showed it: logged, finite."""
+    log_sampled: Floats
+    """(I,) under the Plackett-Luce part of that mixture alone."""
+    explored: NDArray[np.bool_]
+    reward: Floats
+    """(I,) in [0, 1]."""
+    cluster: NDArray[np.int64]
+    """(I,) the query: decisions about one query are not independent."""
+    unsupported: float = 0.0
+    """Share of the candidate's rankings that the log could not have shown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A mean with its standard error, both clustered by query."""
+
+    value: float
+    standard_error: float
+    clusters: int
+
+    def low(self, alpha: float) -> float:
+        """The one-sided lower bound at level 1 - alpha (Student, clusters - 1 degrees of freedom)."""
+        return self.value - self._quantile(alpha) * self.standard_error
+
+    def high(self, alpha: float) -> float:
+        """The one-sided upper bound at level 1 - alpha."""
+        return self.value + self._quantile(alpha) * self.standard_error
+
+    def clusters_needed(self, alpha: float) -> int | None:
+        """Queries until the lower bound reaches 0, were the value and spread to stay; None if it never will."""
+        if not (self.value > 0 and isfinite(self.standard_error)):
+            return None
+        needed = (self._quantile(alpha) * self.standard_error / self.value) ** 2
+        return max(self.clusters, ceil(self.clusters * needed))
+
+    def _quantile(self, alpha: float) -> float:
+        return float(student.ppf(1 - alpha, max(self.clusters - 1, 1)))
+
+
+class Doubt(StrEnum):
+    """Why an estimate is not to be believed."""
+
+    UNBALANCED = "the weights do not average to 1: the logged propensities or the scores are wrong"
+    FEW_EFFECTIVE = "too far from what was shown: the effective sample share is under .2"
+    UNSUPPORTED = "over 2 % of its rankings could never have been shown"
+    FEW_QUERIES = "too few distinct queries"
+
+
+def ips(evidence: Evidence) -> Estimate:
+    """The candidate's reward: mean of w R, w = pi / beta."""
+    return _mean(_weight(evidence) * evidence.reward, evidence.cluster)
+
+
+def snips(evidence: Evidence) -> Estimate:
+    """The same, self-normalised: sum w R / sum w; biased by O(1/n), of less variance."""
+    weight = _weight(evidence)
+    if not weight.any():
+        return Estimate(value=0.0, standard_error=np.inf, clusters=len(set(evidence.cluster)))
+    value = float((weight * evidence.reward).sum() / weight.sum())
+    spread = _mean(weight * (evidence.reward - value) / weight.mean(), evidence.cluster)
+    return Estimate(value=value, standard_error=spread.standard_error, clusters=spread.clusters)
+
+
+def delta_beta_ips(evidence: Evidence) -> Estimate:
+    """The candidate's reward less the champion's.
+
+        D = mean( Dw (R - b) ),   Dw = (pi_candidate - pi_champion) / beta,   b = E[R Dw^2] / E[Dw^2]
+
+    b is the constant that takes most variance out; E[Dw] is 0, so it adds no bias.
+    """
+    change = weight_change(evidence)
+    squared = change**2
+    centre = float((evidence.reward * squared).sum() / squared.sum()) if squared.any() else 0.0
+    return _mean(change * (evidence.reward - centre), evidence.cluster)
+
+
+def weight_change(evidence: Evidence) -> Floats:
+    """(I,) Dw = (pi_candidate - pi_champion) / beta."""
+    champion = np.exp(evidence.log_champion - evidence.log_propensity)
+    return _weight(evidence) - champion
+
+
+def effective_share(evidence: Evidence) -> float:
+    """(sum w)^2 / (I sum w^2) over explored answers, w = pi_candidate over the policy they were sampled from.
+
+    Of explored answers alone, so that it tells how far the candidate is and not how seldom one explores.
+    """
+    explored = evidence.explored & np.isfinite(evidence.log_sampled)
+    weight = np.exp(evidence.log_candidate[explored] - evidence.log_sampled[explored])
+    if not weight.any():
+        return 0.0
+    return float(weight.sum() ** 2 / (len(weight) * (weight**2).sum()))
+
+
+def doubts(evidence: Evidence, *, expected_gain: float) -> list[Doubt]:
+    """Every reason not to believe an estimate from this evidence."""
+    balance = _mean(weight_change(evidence), evidence.cluster)
+    small = expected_gain < SMALL_GAIN
+    found = {
+        Doubt.FEW_QUERIES: balance.clusters < (MIN_CLUSTERS_SMALL_GAIN if small else MIN_CLUSTERS),
+        Doubt.UNBALANCED: not balance.low(BALANCE_ALPHA / 2)
+        <= 0
+        <= balance.high(BALANCE_ALPHA / 2),
+        Doubt.FEW_EFFECTIVE: effective_share(evidence) < MIN_SHARE,
+        Doubt.UNSUPPORTED: evidence.unsupported > MAX_UNSUPPORTED,
+    }
+    return [doubt for doubt, doubted in found.items() if doubted]
+
+
+def _weight(evidence: Evidence) -> Floats:
+    weight: Floats = np.exp(evidence.log_candidate - evidence.log_propensity)
+    return weight
+
+
+def _mean(values: Floats, clusters: NDArray[np.int64]) -> Estimate:
+    """Mean with the sandwich error: sqrt( C / (C - 1) sum_c (sum_{i in c} (x_i - mean))^2 ) / I."""
+    if not len(values):
+        return Estimate(value=0.0, standard_error=np.inf, clusters=0)
+    value = float(values.mean())
+    _, members = np.unique(clusters, return_inverse=True)
+    sums = np.bincount(members, weights=values - value)
+    count = len(sums)
+    error = np.inf if count < 2 else float(np.sqrt(count / (count - 1) * (sums**2).sum()))  # noqa: PLR2004 -- one cluster has no spread
+    return Estimate(value=value, standard_error=error / len(values), clusters=count)

@@ -1,0 +1,126 @@
+"""One decision as a round learns from it: what the database holds of it, checked, or the reason to leave it out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+import numpy as np
+
+from contract import policy as serving
+from contract.policy import Choice, Policy
+from contract.records import Arm, Candidate, Decision
+
+ROUNDING: Final = 1e-6
+"""Nats by which a recomputed propensity may differ from the logged one."""
+
+
+class Skipped(StrEnum):
+    """Why a rewarded decision is not learned from."""
+
+    WITHDRAWN = "withdrawn"
+    NO_DECISION = "no_decision"
+    NOT_LEARNABLE = "not_learnable"
+    NOT_A_PREFIX = "not_a_prefix"
+    NOTHING_USED = "nothing_used"
+    TEXT_MISSING = "text_missing"
+    QUARANTINED = "quarantined"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """One decision that can be learned from."""
+
+    decision: Decision
+    used: int
+    """k: how many of the shown went into the prompt; at least 1."""
+    reward: float
+    credits: Mapping[int, float]
+    """By request position."""
+    query_sha256: bytes
+    fresh: bool
+    """Whether it was first rewarded in the window, and is not only replayed: true in one window alone."""
+
+
+def example(
+    row: Mapping[str, Any] | None, reward: Mapping[str, Any], *, xid_from: int
+) -> Example | Skipped:
+    """From a row of `decisions` with its answer and texts, and the last revision of its reward."""
+    if reward["reward"] is None:
+        return Skipped.WITHDRAWN
+    if row is None:
+        return Skipped.NO_DECISION
+    reason = _unusable(row)
+    if reason is not None:
+        return reason
+    decision = _decision(row)
+    if not propensities_recompute(decision):
+        return Skipped.QUARANTINED
+    credit = enumerate(reward["credits"] or ())
+    return Example(
+        decision=decision,
+        used=_used(row),
+        reward=reward["reward"],
+        credits={position: value for position, value in credit if value is not None},
+        query_sha256=row["query_sha256"],
+        fresh=reward["first_rewarded"] >= xid_from,
+    )
+
+
+def _unusable(row: Mapping[str, Any]) -> Skipped | None:
+    bodies = row["documents"] or []
+    reasons = {
+        Skipped.NOT_LEARNABLE: row["not_learnable"] is not None,
+        Skipped.NOT_A_PREFIX: row["used"] is not None
+        and list(row["used"]) != list(row["shown"])[: len(row["used"])],
+        Skipped.NOTHING_USED: _used(row) == 0,
+        Skipped.TEXT_MISSING: row["query"] is None
+        or None in bodies
+        or len(bodies) != len(row["candidate_texts"]),
+    }
+    return next((reason for reason, applies in reasons.items() if applies), None)
+
+
+def _used(row: Mapping[str, Any]) -> int:
+    """What the app reported, else all that was shown."""
+    shown = len(row["shown"])
+    return shown if row["used_k"] is None else min(int(row["used_k"]), shown)
+
+
+def _decision(row: Mapping[str, Any]) -> Decision:
+    n = len(row["candidate_texts"])
+    keys = row["candidate_keys"] or [None] * n
+    scores = row["first_stage_scores"] or [None] * n
+    return Decision(
+        id=row["decision_id"],
+        tenant=row["tenant"],
+        line=row["line"],
+        query=row["query"],
+        candidates=tuple(
+            Candidate(text=text, key=key, score=score)
+            for text, key, score in zip(row["documents"], keys, scores, strict=True)
+        ),
+        logits=np.array(row["logits"], dtype=np.float64),
+        policy=Policy(
+            epsilon=row["epsilon"],
+            temperature=row["temperature"],
+            sampled=row["sampled"],
+            max_fall=row["max_fall"],
+        ),
+        choice=Choice(
+            shown=np.array(row["shown"], dtype=np.int64),
+            cum_log_propensity=np.array(row["cum_log_propensity"], dtype=np.float64),
+            explored=row["explored"],
+        ),
+        version=row["version"],
+        epoch=row["epoch"],
+        precision=row["precision"],
+        arm=Arm(row["arm"]),
+    )
+
+
+def propensities_recompute(decision: Decision) -> bool:
+    """Whether the logged propensities follow from the logged logits."""
+    choice = decision.choice
+    recomputed = serving.log_propensity(decision.logits, choice.shown, decision.policy)
+    return bool(np.allclose(recomputed, choice.cum_log_propensity, rtol=0, atol=ROUNDING))

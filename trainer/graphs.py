@@ -1,0 +1,134 @@
+"""From torch to ONNX: one graph exported as it is, and from it the graphs that serve.
+
+    float32   fused for speed (BERT, XLM-R); as exported (ModernBERT, for which ONNX Runtime has no fusion)
+    int8      dynamic, from the unfused graph: fused attention would stay in float32
+    float16   from the fused graph, with norms, softmax and logit in float32
+"""
+
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import Final
+
+import onnx
+import torch
+from onnxruntime.quantization import QuantType, quantize_dynamic
+from onnxruntime.transformers import optimizer
+from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST
+from onnxruntime.transformers.onnx_model import OnnxModel
+from torch import Tensor, nn
+
+from trainer.model import Reranker
+
+OPSET: Final = 17
+MAX_BYTES: Final = 2**31 - 2**24
+"""One file without external data is one protobuf message, and that ends at 2 GiB."""
+
+FUSED_FAMILIES: Final = ("bert", "xlm-roberta")
+IN_FLOAT32: Final = (
+    *("LayerNormalization", "SkipLayerNormalization", "EmbedLayerNormalization"),
+    *("Softmax", "ReduceL2", "ReduceSum", "Range"),
+)
+
+
+class ExportRefused(ValueError):
+    """The exported graph is not what we serve; the message says what differs."""
+
+
+def export(reranker: Reranker, path: Path) -> None:
+    """The whole model, fusion with the first stage included, as torch writes it.  Raises `ExportRefused`."""
+    size = sum(tensor.numel() * 4 for tensor in reranker.parameters())
+    if size > MAX_BYTES:
+        message = f"{size / 2**30:.1f} GiB of weights do not fit into one file of 2 GiB"
+        raise ExportRefused(message)
+    names = ["input_ids", "attention_mask", "token_type_ids", "first_stage"]
+    inputs = list(_example())
+    if not reranker.encoder.uses_token_types:
+        del names[2], inputs[2]
+    axes = {name: {0: "pairs", 1: "tokens"} for name in names}
+    axes |= {"first_stage": {0: "pairs"}, "logit": {0: "pairs"}}
+    with warnings.catch_warnings():
+        # torch calls its TorchScript exporter deprecated; the other one's graphs are not fused by ONNX Runtime.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            _Graph(reranker).eval(),
+            tuple(inputs),
+            str(path),
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=names,
+            output_names=["logit"],
+            dynamic_axes=axes,
+        )
+
+
+def fuse(raw: Path, path: Path, *, reranker: Reranker, family: str) -> None:
+    """Writes the float32 graph that serves.  Raises `ExportRefused` where a fusion is missing."""
+    if family not in FUSED_FAMILIES:
+        path.write_bytes(raw.read_bytes())
+        return
+    config = reranker.encoder.config
+    fused = optimizer.optimize_model(
+        str(raw),
+        model_type="bert",
+        num_heads=config.num_attention_heads,
+        hidden_size=config.hidden_size,
+        opt_level=0,
+    )
+    fused.save_model_to_file(str(path))
+    counts = Counter(node.op_type for node in onnx.load(path).graph.node)
+    # The last layer asks for the first token alone, which is no Attention of the whole sequence.
+    layers = len(reranker.encoder.layers())
+    expected = {"Attention": layers - 1, "SkipLayerNormalization": 2 * layers}
+    found = {name: counts[name] for name in expected}
+    if found != expected:
+        message = f"fused operators are {found}, expected {expected}"
+        raise ExportRefused(message)
+
+
+def quantize(raw: Path, path: Path) -> None:
+    """Dynamic int8: weights of the linear maps per channel, activations per run."""
+    model = onnx.load(raw)
+    # Says that shapes are known, which keeps a warning about it off the log.
+    onnx.helper.set_model_props(model, {"onnx.quant.pre_process": "onnxruntime.quant"})
+    quantize_dynamic(
+        model,
+        path,
+        op_types_to_quantize=["MatMul"],
+        per_channel=True,
+        reduce_range=REDUCED,
+        weight_type=QuantType.QInt8,
+    )
+
+
+def halve(fused: Path, path: Path) -> None:
+    """Float16 weights and activations; inputs, logit and what loses by it stay float32."""
+    blocked = [*DEFAULT_OP_BLOCK_LIST, *IN_FLOAT32]
+    with warnings.catch_warnings():
+        # Weights under the smallest float16 are cut, as they should be.
+        warnings.simplefilter("ignore")
+        model = OnnxModel(onnx.load(fused))
+        model.convert_float_to_float16(keep_io_types=True, op_block_list=blocked)
+    model.save_model_to_file(str(path))
+
+
+class _Graph(nn.Module):
+    """The reranker with the inputs of its graph, in their order."""
+
+    def __init__(self, reranker: Reranker) -> None:
+        super().__init__()
+        self._reranker = reranker
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, *rest: Tensor) -> Tensor:
+        token_type_ids = rest[0] if self._reranker.encoder.uses_token_types else None
+        logits: Tensor = self._reranker(input_ids, attention_mask, token_type_ids, rest[-1])
+        return logits
+
+
+def _example() -> tuple[Tensor, ...]:
+    """Two pairs of eight tokens, one of them padded: any input would do, but padding must be traced."""
+    ids = torch.arange(16).reshape(2, 8) + 2
+    mask = torch.ones_like(ids)
+    mask[1, 6:] = 0
+    types = (torch.arange(8) > 3).long().expand(2, 8)
+    return ids, mask, types, torch.zeros(2, 3)

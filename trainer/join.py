@@ -1,0 +1,208 @@
+"""Reads what a round learns from: decisions whose reward was derived in a closed window of transactions.
+
+A window is half-open in transaction ids, [xid_from, xid_to), and closes below the oldest transaction still open:
+whatever commits later has a higher id and falls into the next window, so no row is missed and none is read twice.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Self, cast
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Connection, Select, Text, func, literal, select
+from sqlalchemy import cast as cast_sql
+from sqlalchemy.dialects.postgresql import aggregate_order_by, distinct_on
+
+from contract.columns import Xid8
+from contract.refusals import Refusal
+from contract.rewards import RewardSpec
+from contract.tables import answers, decisions, rewards, texts
+from trainer.examples import Example, Skipped, example
+
+MAX_QUARANTINED: Final = 0.01
+CHUNK: Final = 2_000
+"""Decisions looked up in one statement."""
+
+
+class PropensitiesWrong(Refusal):
+    """More than 1 % of the logged propensities do not follow from the logged logits: nothing may be learned."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """Transactions [xid_from, xid_to) of one line's rewards under one spec."""
+
+    line: str
+    spec_id: str
+    spec_version: int
+    xid_from: int
+    xid_to: int
+
+    @classmethod
+    def of(cls, line: str, spec: RewardSpec, *, xid_from: int, xid_to: int) -> Self:
+        return cls(
+            line=line,
+            spec_id=spec.id,
+            spec_version=spec.version,
+            xid_from=xid_from,
+            xid_to=xid_to,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joined:
+    """What a window and the past before it amount to."""
+
+    examples: tuple[Example, ...]
+    """Oldest first."""
+    skipped: Mapping[Skipped, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrived:
+    """What a window that starts at some transaction would hold if it closed now."""
+
+    decisions: int
+    """First rewarded in it."""
+    xid_to: int
+    """Where it would close: below the oldest transaction still open."""
+    lag: int
+    """Transaction ids between there and the newest: one long transaction holds up all that come after it."""
+
+
+def arrived(connection: Connection, *, line: str, spec: RewardSpec, since: int) -> Arrived:
+    """What came since that transaction; the end is taken in the statement that counts."""
+    earlier = rewards.alias("earlier")
+    known_before = (
+        select(earlier.c.decision_id)
+        .where(
+            earlier.c.decision_id == rewards.c.decision_id,
+            earlier.c.spec_id == spec.id,
+            earlier.c.spec_version == spec.version,
+            earlier.c.reward.is_not(None),
+            earlier.c.xid < _xid(since),
+        )
+        .exists()
+    )
+    counted = (
+        select(func.count(func.distinct(rewards.c.decision_id)))
+        .where(
+            rewards.c.line == line,
+            rewards.c.spec_id == spec.id,
+            rewards.c.spec_version == spec.version,
+            rewards.c.reward.is_not(None),
+            rewards.c.xid >= _xid(since),
+            rewards.c.xid < _xmin(),
+            ~known_before,
+        )
+        .scalar_subquery()
+    )
+    row = connection.execute(select(counted, _xmin(), _xmax())).one()
+    return Arrived(decisions=row[0], xid_to=row[1], lag=row[2] - row[1])
+
+
+def read(connection: Connection, window: Window, *, limit: int) -> Joined:
+    """The newest `limit` decisions rewarded before `window.xid_to`.  Raises `PropensitiesWrong`."""
+    skipped: Counter[Skipped] = Counter()
+    examples: list[Example] = []
+    for chunk in _chunks(_latest_rewards(connection, window, limit=limit)):
+        found = _decisions(connection, list(chunk))
+        for decision_id, reward in chunk.items():
+            read_as = example(found.get(decision_id), reward, xid_from=window.xid_from)
+            if isinstance(read_as, Example):
+                examples.append(read_as)
+            else:
+                skipped[read_as] += 1
+    _stop_if_wrong(skipped[Skipped.QUARANTINED], learned=len(examples))
+    return Joined(examples=tuple(examples), skipped=dict(skipped))
+
+
+def _xmin() -> ColumnElement[int]:
+    return func.pg_snapshot_xmin(func.pg_current_snapshot(), type_=Xid8())
+
+
+def _xmax() -> ColumnElement[int]:
+    return func.pg_snapshot_xmax(func.pg_current_snapshot(), type_=Xid8())
+
+
+def _xid(number: int) -> ColumnElement[int]:
+    return cast_sql(literal(str(number), Text()), Xid8())
+
+
+def _latest_rewards(
+    connection: Connection, window: Window, *, limit: int
+) -> dict[UUID, Mapping[str, Any]]:
+    """The last revision before the end of the window of each of the newest decisions, oldest first."""
+    first_rewarded = (
+        func.min(rewards.c.xid, type_=Xid8())
+        .filter(rewards.c.reward.is_not(None))
+        .over(partition_by=rewards.c.decision_id)
+    )
+    statement = (
+        select(
+            rewards.c.decision_id,
+            rewards.c.reward,
+            rewards.c.credits,
+            first_rewarded.label("first_rewarded"),
+        )
+        .ext(distinct_on(rewards.c.decision_id))
+        .where(
+            rewards.c.line == window.line,
+            rewards.c.spec_id == window.spec_id,
+            rewards.c.spec_version == window.spec_version,
+            rewards.c.xid < _xid(window.xid_to),
+        )
+        .order_by(rewards.c.decision_id.desc(), rewards.c.revision.desc())
+        .limit(limit)
+    )
+    rows = connection.execute(statement).mappings().all()
+    return {row["decision_id"]: cast("Mapping[str, Any]", row) for row in reversed(rows)}
+
+
+def _chunks(latest: Mapping[UUID, Mapping[str, Any]]) -> Iterator[dict[UUID, Mapping[str, Any]]]:
+    ids = list(latest)
+    for start in range(0, len(ids), CHUNK):
+        yield {decision_id: latest[decision_id] for decision_id in ids[start : start + CHUNK]}
+
+
+def _decisions(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Mapping[str, Any]]:
+    """Each decision with its answer and its texts."""
+    rows = connection.execute(_with_texts(ids)).mappings()
+    return {row["decision_id"]: cast("Mapping[str, Any]", row) for row in rows}
+
+
+def _with_texts(ids: Sequence[UUID]) -> Select[Any]:
+    query = texts.alias("query")
+    candidate = texts.alias("candidate")
+    listed = (
+        func.unnest(decisions.c.candidate_texts)
+        .table_valued("text_id", with_ordinality="position")
+        .render_derived()
+        .lateral("listed")
+    )
+    bodies = (
+        select(func.array_agg(aggregate_order_by(candidate.c.body, listed.c.position.asc())))
+        .select_from(listed)
+        .join(candidate, candidate.c.text_id == listed.c.text_id)
+        .scalar_subquery()
+    )
+    return (
+        select(
+            decisions,
+            answers.c.used_k,
+            answers.c.used,
+            query.c.body.label("query"),
+            query.c.sha256.label("query_sha256"),
+            bodies.label("documents"),
+        )
+        .join(query, query.c.text_id == decisions.c.query_text)
+        .outerjoin(answers, answers.c.decision_id == decisions.c.decision_id)
+        .where(decisions.c.decision_id.in_(ids))
+    )
+
+
+def _stop_if_wrong(quarantined: int, *, learned: int) -> None:
+    if quarantined > MAX_QUARANTINED * (quarantined + learned):
+        message = f"{quarantined} of {quarantined + learned} decisions log a propensity that is not theirs"
+        raise PropensitiesWrong(message)

@@ -1,0 +1,133 @@
+"""Makes a version live: bytes first, then Postgres, which decides, then Redis, which carries the word.
+
+Each step may be repeated: a version is named by its content, a run is promoted once, and Redis takes the same word
+twice. A version that another trainer or an operator overtook is refused by name.
+"""
+
+import logging
+from pathlib import Path
+from uuid import UUID
+
+import redis
+from redis.exceptions import RedisError
+from sqlalchemy import Connection, Engine, Update, select, update
+from sqlalchemy.exc import DBAPIError
+
+from contract import publication
+from contract.artifact import MANIFEST, Manifest
+from contract.pointer import PUBLISH, Keys, Live
+from contract.publication import Action
+from contract.store import Store
+from contract.tables import model_versions, promotions
+
+logger = logging.getLogger(__name__)
+
+ACTOR = "trainer"
+
+
+def store_version(
+    store: Store, engine: Engine, folder: Path, *, line: str, run_id: UUID | None = None
+) -> str:
+    """Uploads a complete version and makes it known.  Returns its name."""
+    manifest = Manifest.of_json((folder / MANIFEST).read_bytes())
+    version = store.put(folder)
+    with engine.begin() as connection:
+        connection.execute(
+            publication.register_version(
+                version,
+                line=line,
+                base=manifest.base,
+                uri=f"{store.url.rstrip('/')}/{version}",
+                manifest=manifest.model_dump(mode="json"),
+                parent=manifest.parent,
+                run_id=run_id,
+            )
+        )
+    return version
+
+
+def promote(
+    engine: Engine,
+    *,
+    line: str,
+    version: str,
+    expected_epoch: int,
+    token: int,
+    reason: str,
+    action: Action = Action.PROMOTE,
+    run_id: UUID | None = None,
+    evaluation_id: UUID | None = None,
+) -> Live:
+    """The next epoch, or that of this run's promotion if it has had one.
+
+    Raises `LeaseMissing`, `TokenStale` or `EpochMoved`.
+    """
+    statement = publication.promote(
+        line,
+        version,
+        expected_epoch=expected_epoch,
+        token=token,
+        actor=ACTOR,
+        reason=reason,
+        action=action,
+        run_id=run_id,
+        evaluation_id=evaluation_id,
+    )
+    try:
+        with engine.begin() as connection:
+            done = None if run_id is None else promoted_by(connection, run_id)
+            if done is not None:
+                return done
+            connection.execute(statement)
+            connection.execute(_retire(line, version))
+            connection.execute(publication.mark_version(version, status="champion"))
+    except DBAPIError as error:
+        refusal = publication.refusal_in(error)
+        if refusal is None:
+            raise
+        raise refusal from error
+    logger.info("version.promoted line=%s epoch=%d version=%s", line, expected_epoch + 1, version)
+    return Live(line=line, epoch=expected_epoch + 1, version=version)
+
+
+def _retire(line: str, version: str) -> Update:
+    """What was live, for those who look at the list of versions; `promotions` alone says what is."""
+    return (
+        update(model_versions)
+        .where(
+            model_versions.c.line == line,
+            model_versions.c.status == "champion",
+            model_versions.c.version != version,
+        )
+        .values(status="retired")
+    )
+
+
+def promoted_by(connection: Connection, run_id: UUID) -> Live | None:
+    """What this run has promoted."""
+    statement = select(promotions.c.line, promotions.c.epoch, promotions.c.version).where(
+        promotions.c.run_id == run_id, promotions.c.action == Action.PROMOTE.value
+    )
+    row = connection.execute(statement).one_or_none()
+    return None if row is None else Live(line=row.line, epoch=row.epoch, version=row.version)
+
+
+def announce(client: "redis.Redis", live: Live, *, secret: bytes) -> bool:
+    """Tells Redis, which keeps the highest epoch; says False while Redis is away, and may be repeated."""
+    keys = Keys.of(live.line)
+    try:
+        said = client.eval(
+            PUBLISH,
+            3,
+            keys.state,
+            keys.events,
+            keys.wake,
+            str(live.epoch),
+            live.signed(secret=secret),
+        )
+    except RedisError as unreachable:
+        logger.warning("pointer.not_announced line=%s reason=%s", live.line, unreachable)
+        return False
+    if said in {b"PUBLISHED", "PUBLISHED"}:
+        logger.info("pointer.announced line=%s epoch=%d", live.line, live.epoch)
+    return True

@@ -1,0 +1,156 @@
+"""Derives rewards: what the feedback of each decision amounts to, once its time to be judged is over.
+
+What is due is decided by counting, not by a cursor: a decision is due while it has more rows of feedback than its last
+revision was derived from. Feedback that commits late is therefore never missed. Revisions are only ever added.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from itertools import groupby
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import Connection, Select, func, literal, select
+from sqlalchemy.dialects.postgresql import insert
+
+from contract.records import Feedback, Reward, Source
+from contract.rewards import RewardSpec, reward
+from contract.tables import decisions, feedback, reward_specs, rewards
+
+BATCH: Final = 5_000
+"""Decisions rewarded in one transaction."""
+
+
+def registered(connection: Connection, spec: RewardSpec) -> RewardSpec:
+    """The spec with the version under which it is stored; a spec that differs from all stored ones is a new version."""
+    statement = (
+        select(reward_specs.c.version, reward_specs.c.definition)
+        .where(reward_specs.c.spec_id == spec.id)
+        .order_by(reward_specs.c.version)
+    )
+    stored = connection.execute(statement).all()
+    for version, definition in stored:
+        numbered = replace(spec, version=version)
+        if definition == _as_json(numbered):
+            return numbered
+    added = replace(spec, version=stored[-1].version + 1 if stored else 1)
+    connection.execute(
+        insert(reward_specs).values(
+            spec_id=added.id, version=added.version, definition=_as_json(added)
+        )
+    )
+    return added
+
+
+def derive(connection: Connection, spec: RewardSpec, *, line: str, now: datetime) -> int:
+    """Adds a revision for each decision that is due, at most `BATCH` of them.  Returns how many."""
+    due = connection.execute(_due(spec, line=line, now=now)).mappings().all()
+    if not due:
+        return 0
+    said = _feedback(connection, [row["decision_id"] for row in due])
+    connection.execute(
+        insert(rewards).on_conflict_do_nothing(),
+        [
+            _revision(row, reward(spec, said[row["decision_id"]]), spec=spec, line=line)
+            for row in due
+        ],
+    )
+    return len(due)
+
+
+def _as_json(spec: RewardSpec) -> dict[str, Any]:
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in spec.definition().items()
+    }
+
+
+def _due(spec: RewardSpec, *, line: str, now: datetime) -> Select[Any]:
+    """Decisions of the line that are old enough, and about which more was said than we know."""
+    last = (
+        select(rewards.c.revision, rewards.c.feedback_count)
+        .where(
+            rewards.c.decision_id == decisions.c.decision_id,
+            rewards.c.spec_id == spec.id,
+            rewards.c.spec_version == spec.version,
+        )
+        .order_by(rewards.c.revision.desc())
+        .limit(1)
+        .lateral("last")
+    )
+    count = (
+        select(func.count().label("rows"))
+        .where(feedback.c.decision_id == decisions.c.decision_id)
+        .lateral("said")
+    )
+    return (
+        select(
+            decisions.c.decision_id,
+            decisions.c.tenant,
+            func.cardinality(decisions.c.candidate_texts).label("candidates"),
+            func.coalesce(last.c.revision, 0).label("revision"),
+        )
+        .select_from(decisions)
+        .join(count, literal(True))  # noqa: FBT003 -- SQL's ON true
+        .outerjoin(last, literal(True))  # noqa: FBT003
+        .where(
+            decisions.c.line == line,
+            decisions.c.decision_id >= _floor(now - timedelta(seconds=spec.reopen_s)),
+            decisions.c.decision_id < _floor(now - timedelta(seconds=spec.wait_s)),
+            count.c.rows > func.coalesce(last.c.feedback_count, 0),
+        )
+        .order_by(decisions.c.decision_id)
+        .limit(BATCH)
+    )
+
+
+def _floor(at: datetime) -> UUID:
+    """The smallest UUIDv7 of that millisecond, as a value, so that the planner prunes partitions by it."""
+    milliseconds = int(at.timestamp() * 1000)
+    return UUID(int=(milliseconds << 80) | (7 << 76) | (0b10 << 62))
+
+
+def _feedback(connection: Connection, ids: Sequence[UUID]) -> Mapping[UUID, list[Feedback]]:
+    statement = (
+        select(feedback)
+        .where(feedback.c.decision_id.in_(ids))
+        .order_by(feedback.c.decision_id, feedback.c.feedback_id)
+    )
+    rows = connection.execute(statement).mappings()
+    return {
+        decision_id: [_record(row) for row in group]
+        for decision_id, group in groupby(rows, key=lambda row: row["decision_id"])
+    }
+
+
+def _record(row: Mapping[Any, Any]) -> Feedback:
+    return Feedback(
+        id=row["feedback_id"],
+        decision_id=row["decision_id"],
+        name=row["name"],
+        value=row["num_value"],
+        source=Source(row["source_type"]),
+        source_id=row["source_id"],
+        occurred_at=row["occurred_at"],
+        document=row["document"],
+        supersedes=row["supersedes"],
+        retracted=row["retracted"],
+    )
+
+
+def _revision(
+    row: Mapping[Any, Any], derived: Reward, *, spec: RewardSpec, line: str
+) -> dict[str, Any]:
+    credit = [derived.credits.get(position) for position in range(row["candidates"])]
+    return {
+        "decision_id": row["decision_id"],
+        "spec_id": spec.id,
+        "spec_version": spec.version,
+        "revision": row["revision"] + 1,
+        "tenant": row["tenant"],
+        "line": line,
+        "reward": derived.value,
+        "feedback_count": derived.feedback_count,
+        "credits": credit if any(value is not None for value in credit) else None,
+    }

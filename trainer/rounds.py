@@ -1,0 +1,207 @@
+"""One round: read, train, export, judge, publish; killed anywhere, it is taken up again where it was.
+
+What it reads was noted before it was read, what it made is named by its content, and a run is promoted at most once.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Engine
+
+from contract.pointer import Live
+from contract.publication import EpochMoved
+from contract.store import Store
+from trainer import evaluations, gate, join, publish, runs
+from trainer.candidates import Candidate, Workshop
+from trainer.evaluations import Judgement
+from trainer.examples import Example
+from trainer.gate import Answer, Judged, Verdict
+from trainer.join import Joined, Window
+from trainer.metrics import Metrics
+from trainer.runs import Run, Status
+from trainer.settings import TrainerSettings
+from trainer.splits import Split, split
+
+logger = logging.getLogger(__name__)
+
+PRECISION: Final = "float32"
+"""Of the gate, where no decision says what serves."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What every step of a round may use."""
+
+    settings: TrainerSettings
+    engine: Engine
+    store: Store
+    workshop: Workshop
+    judged: Sequence[Judged]
+    """The golden ranking set."""
+    metrics: Metrics
+
+
+def take_up(context: Context, run: Run, *, live: Live, token: int) -> Status:
+    """Runs a round to its end, from wherever it is.  Raises the refusal that ended it."""
+    with context.engine.connect() as connection:
+        done = publish.promoted_by(connection, run.id)
+    if done is not None:
+        return _finish(context, run, Status.PROMOTED, produced=done.version)
+    if live.version != run.champion:
+        raise EpochMoved(f"the champion is {live.version[:12]}, the round began with another")
+    sides = _read(context, run)
+    candidates = _candidates(context, run, sides)
+    judgements = [_judged(context, run, each, candidates, sides.gate) for each in candidates]
+    best = _best(judgements)
+    if best is None:
+        return _finish(context, run, Status.REJECTED if candidates else Status.NOTHING_TO_LEARN)
+    publish.promote(
+        context.engine,
+        line=run.window.line,
+        version=best.version,
+        expected_epoch=live.epoch,
+        token=token,
+        reason=best.reason,
+        run_id=run.id,
+        evaluation_id=best.evaluation_id,
+    )
+    return _finish(context, run, Status.PROMOTED, produced=best.version)
+
+
+def _read(context: Context, run: Run) -> Split:
+    with context.engine.begin() as connection:
+        joined = join.read(connection, run.window, limit=context.settings.trainer_replay)
+        runs.count(connection, run, joined)
+    fresh = sum(example.fresh for example in joined.examples)
+    logger.info(
+        "round.read run=%s decisions=%d fresh=%d skipped=%s",
+        run.id,
+        len(joined.examples),
+        fresh,
+        {reason.value: number for reason, number in joined.skipped.items()},
+    )
+    for reason, number in joined.skipped.items():
+        context.metrics.skipped.labels(reason.value).inc(number)
+    return _split(context, joined)
+
+
+def _split(context: Context, joined: Joined) -> Split:
+    return split(
+        joined.examples,
+        tune_share=context.settings.trainer_tune_share,
+        gate_share=context.settings.trainer_gate_share,
+    )
+
+
+def _candidates(context: Context, run: Run, sides: Split) -> list[Candidate]:
+    """Trained, exported, stored and known; made once for a run."""
+    if "candidates" not in run.progress:
+        made = []
+        for candidate, folder in context.workshop.candidates(run, sides):
+            publish.store_version(
+                context.store, context.engine, folder, line=run.window.line, run_id=run.id
+            )
+            made.append(candidate.to_json())
+        with context.engine.begin() as connection:
+            run = runs.note(connection, run, {"candidates": made})
+    return [Candidate.of_json(found) for found in run.progress["candidates"]]
+
+
+def _judged(
+    context: Context,
+    run: Run,
+    candidate: Candidate,
+    candidates: Sequence[Candidate],
+    examples: Sequence[Example],
+) -> Judgement:
+    with context.engine.connect() as connection:
+        before = evaluations.judgement(connection, run, candidate.version)
+        spent = runs.evidence_spent(connection, run)
+    if before is not None:
+        return before
+    alpha = gate.spent(
+        context.settings.trainer_alpha, round_number=spent + 1, candidates=len(candidates)
+    )
+    verdicts = _verdicts(context, run, candidate, examples, alpha=alpha)
+    with context.engine.begin() as connection:
+        evaluations.record(connection, run, candidate.version, verdicts)
+        judgement = evaluations.judgement(connection, run, candidate.version)
+    assert judgement is not None  # noqa: S101 -- recorded one line above
+    _tell(context, candidate, verdicts)
+    return judgement
+
+
+def _verdicts(
+    context: Context,
+    run: Run,
+    candidate: Candidate,
+    examples: Sequence[Example],
+    *,
+    alpha: float,
+) -> list[Verdict]:
+    """In order, up to the first that is no pass."""
+    fresh = [example for example in examples if example.fresh]
+    precision = served_precision(fresh)
+    asks, champion = (
+        context.workshop.served(version, precision) for version in (candidate.version, run.champion)
+    )
+    questions: tuple[Callable[[], Verdict], ...] = (
+        lambda: gate.parity(candidate.agreement, finite=candidate.finite),
+        lambda: gate.golden(asks, champion, context.judged),
+        lambda: gate.offline(
+            asks,
+            champion,
+            fresh,
+            alpha=alpha,
+            expected_gain=candidate.expected_gain,
+            seed=run.seed,
+        ),
+    )
+    verdicts = []
+    for ask in questions:
+        verdicts.append(ask())
+        if verdicts[-1].answer is not Answer.PASS:
+            break
+    return verdicts
+
+
+def served_precision(examples: Sequence[Example]) -> str:
+    """The precision that most of the decisions were served with."""
+    counts = Counter(example.decision.precision for example in examples)
+    return counts.most_common(1)[0][0] if counts else PRECISION
+
+
+def _best(judgements: Sequence[Judgement]) -> Judgement | None:
+    """Of those that pass, the one with the highest lower bound."""
+    passed = [judgement for judgement in judgements if judgement.answer is Answer.PASS]
+    return max(passed, key=lambda judgement: judgement.low or 0.0, default=None)
+
+
+def prepare(context: Context, champion: str, window: Window, *, newest: int) -> None:
+    """Computes ahead of a round what it would spend most of its time on."""
+    with context.engine.connect() as connection:
+        joined = join.read(connection, window, limit=newest)
+    sides = _split(context, joined)
+    context.workshop.prepare(champion, [*sides.train, *sides.tune])
+
+
+def _finish(context: Context, run: Run, status: Status, *, produced: str | None = None) -> Status:
+    with context.engine.begin() as connection:
+        runs.finish(connection, run, status=status, produced=produced)
+    return status
+
+
+def _tell(context: Context, candidate: Candidate, verdicts: Sequence[Verdict]) -> None:
+    for verdict in verdicts:
+        context.metrics.verdicts.labels(verdict.kind.value, verdict.answer.value).inc()
+        logger.info(
+            "gate.%s version=%s capacity=%s verdict=%s reason=%s",
+            verdict.kind,
+            candidate.version[:12],
+            candidate.capacity,
+            verdict.answer,
+            verdict.reason,
+        )

@@ -1,0 +1,94 @@
+"""What can be set, as RANKLOOP_ variables; a misspelt name is refused at start."""
+
+import os
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from contract.environment import refuse_unknown
+from contract.rewards import RewardSpec
+
+
+class TrainerSettings(BaseSettings):
+    """The trainer's settings; the first six are shared with the other processes."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="RANKLOOP_", frozen=True, use_attribute_docstrings=True
+    )
+
+    database_url: str
+    """PostgreSQL, as `postgresql+psycopg://user@host:port/database`."""
+    redis_url: str
+    """Redis or Valkey, as `redis://host:port/0` or `unix:///path`."""
+    artifacts_url: str
+    """Where model versions are stored: a folder or any fsspec URL."""
+    secret: SecretStr = Field(min_length=16)
+    """Signs the pointer to the live model; the same for service and trainer."""
+    cache_dir: Path
+    """Where fetched model versions are kept."""
+    line: str = "default"
+    """The line that this trainer improves."""
+
+    trainer_poll_s: float = Field(default=5.0, gt=0)
+    """How often rewards are derived and the pointer is repeated."""
+    trainer_round_min_rewards: int = Field(default=500, ge=1)
+    """A round starts when so many decisions were rewarded since the last one."""
+    trainer_reward_wait_s: float = Field(default=RewardSpec().wait_s, ge=0)
+    """A decision's reward is derived once the decision is this old."""
+    trainer_threads: int = Field(default=0, ge=0)
+    """Threads of torch and ONNX Runtime; 0 takes every core this process may use."""
+    trainer_nice: int = Field(default=10, ge=0, le=19)
+    """How far the trainer stands back for the service on the same machine."""
+    trainer_seed: int = 0
+    """Every random choice of a round follows from it and from the round's number."""
+
+    trainer_tune_share: float = Field(default=0.15, ge=0, lt=1)
+    """Share of queries that choose how far to go."""
+    trainer_gate_share: float = Field(default=0.35, gt=0, lt=1)
+    """Share of queries that judge and never train."""
+    trainer_replay: int = Field(default=20_000, ge=1)
+    """Newest rewarded decisions that a round looks back on."""
+    trainer_cache_bytes: int = Field(default=2 << 30, ge=0)
+    """Activations kept in memory; what does not fit is computed again each time."""
+
+    trainer_cap: float = Field(default=2.0, ge=1)
+    """Largest weight of one step."""
+    trainer_kl: tuple[float, ...] = Field(default=(0.1, 0.5), min_length=1)
+    """Weights of the divergence from the champion among which the tune split chooses, as JSON: [0.1, 0.5]."""
+    trainer_fusion_lr: float = Field(default=1e-2, gt=0)
+    trainer_fusion_epochs: int = Field(default=4, ge=1)
+    trainer_last_layer_lr: float = Field(default=3e-4, gt=0)
+    trainer_last_layer_epochs: int = Field(default=2, ge=1)
+    trainer_batch: int = Field(default=32, ge=1)
+    """Decisions of one gradient step."""
+
+    trainer_alpha: float = Field(default=0.05, gt=0, lt=0.5)
+    """Chance of promoting a model that is no better, over all rounds against one champion."""
+    trainer_lease_s: float = Field(default=60.0, gt=0)
+    """How long a lease outlives a trainer that stopped renewing it."""
+    trainer_metrics_host: str = "127.0.0.1"
+    trainer_metrics_port: int = Field(default=9091, ge=0, le=65535)
+    """Prometheus metrics; 0 takes any free port."""
+
+    @model_validator(mode="after")
+    def _refuse_unknown(self) -> Self:
+        refuse_unknown("trainer", type(self).model_fields, os.environ)
+        return self
+
+    @model_validator(mode="after")
+    def _leave_something_to_train_on(self) -> Self:
+        if self.trainer_tune_share + self.trainer_gate_share >= 1:
+            raise ValueError("trainer_tune_share and trainer_gate_share leave no query to train on")
+        return self
+
+    def public(self) -> dict[str, Any]:
+        """The trainer's own settings, as a run remembers them."""
+        own = {name for name in type(self).model_fields if name.startswith("trainer_")}
+        return self.model_dump(mode="json", include=own)
+
+    @property
+    def reward_spec(self) -> RewardSpec:
+        """How feedback becomes a reward."""
+        return RewardSpec(wait_s=self.trainer_reward_wait_s)

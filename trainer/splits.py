@@ -1,0 +1,43 @@
+"""Which queries train, which tune and which judge: by hash, the same in every round and on every machine."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from trainer.examples import Example
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """Examples of disjoint queries."""
+
+    train: tuple[Example, ...]
+    tune: tuple[Example, ...]
+    gate: tuple[Example, ...]
+
+
+def split(examples: Iterable[Example], *, tune_share: float, gate_share: float) -> Split:
+    """A query once seen by training never judges, in whatever round."""
+    sides: tuple[list[Example], list[Example], list[Example]] = ([], [], [])
+    for example in examples:
+        place = _uniform(example.query_sha256, salt=b"split")
+        sides[2 if place < gate_share else 1 if place < gate_share + tune_share else 0].append(
+            example
+        )
+    train, tune, gate = map(tuple, sides)
+    return Split(train=train, tune=tune, gate=gate)
+
+
+def fold(query_sha256: bytes, *, of: int) -> int:
+    """The query's fold in [0, of)."""
+    return int(_uniform(query_sha256, salt=b"fold") * of)
+
+
+def cluster(query_sha256: bytes) -> int:
+    """A number for the query."""
+    return int.from_bytes(query_sha256[:7], "big")
+
+
+def _uniform(query_sha256: bytes, *, salt: bytes) -> float:
+    digest = hashlib.blake2b(query_sha256, digest_size=6, salt=salt).digest()
+    return int.from_bytes(digest, "big") / 2**48

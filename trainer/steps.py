@@ -1,0 +1,114 @@
+"""From logged decisions to the tensors of the objective: what could be drawn at each step, and how it went.
+
+Shapes: B decisions, N candidates in request order, T used steps; padding last.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from contract import plackett_luce
+from trainer import baseline
+from trainer.examples import Example
+from trainer.objective import Steps
+from trainer.splits import fold
+
+Floats = NDArray[np.float64]
+
+CREDIT_SHARE = 0.5
+"""c: how much of an advantage is the document's own credit, where there is one."""
+
+
+def collate(examples: Sequence[Example], advantages: Sequence[Floats]) -> Steps:
+    """One batch.
+
+    advantages: (used,) for each example.
+    """
+    offered = [sampled(example) for example in examples]
+    shape = (len(examples), max(example.used for example in examples))
+    shown, log_propensity = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.float32)
+    advantage, free = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=bool)
+    remaining = np.zeros((*shape, max(map(len, offered))), dtype=bool)
+    for row, example in enumerate(examples):
+        k, n = example.used, len(offered[row])
+        cumulated = example.decision.choice.cum_log_propensity[:k]
+        log_propensity[row, :k] = np.diff(cumulated, prepend=0.0)
+        advantage[row, :k] = advantages[row]
+        shown[row, :k], remaining[row, :k, :n], free[row, :k] = choices(example)
+    return Steps(
+        shown_BT=torch.from_numpy(shown),
+        remaining_BTN=torch.from_numpy(remaining),
+        free_BT=torch.from_numpy(free),
+        log_propensity_BT=torch.from_numpy(log_propensity),
+        advantage_BT=torch.from_numpy(advantage),
+    )
+
+
+def sampled(example: Example) -> NDArray[np.int64]:
+    """Request positions of the candidates that could move, in request order: the only ones to learn about."""
+    best = plackett_luce.greedy(example.decision.logits)[: example.decision.policy.sampled]
+    return np.sort(best)
+
+
+def choices(
+    example: Example,
+) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
+    """At each used step: what was shown, what remained, and whether there was a choice.
+
+    Positions are those within `sampled`.  Returns (k,), (k, n), (k,).
+    """
+    policy, offered = example.decision.policy, sampled(example)
+    used = example.decision.choice.shown[: example.used]
+    ranks = np.argsort(plackett_luce.greedy(example.decision.logits))[used]
+    moved = np.arange(len(used)) < policy.sampled
+    shown = np.where(moved, np.searchsorted(offered, used).clip(max=len(offered) - 1), 0)
+    remaining = np.ones((len(used), len(offered)), dtype=bool)
+    for step in np.flatnonzero(moved):
+        remaining[step + 1 :, shown[step]] = False
+    forced = plackett_luce.forced_steps(ranks, max_fall=policy.max_fall)
+    return shown, remaining, moved & ~forced
+
+
+def advantages(examples: Sequence[Example]) -> list[Floats]:
+    """How much better than expected each used document did, (used,) for each example.
+
+        A_t = (1 - c) (R - b) + c (u_t - mean u)
+
+    c is 0 where nobody spoke of the document; credit is centred within the list, so that one word about one
+    document alone says nothing.
+    """
+    expected = baseline.expected(
+        [
+            baseline.features(
+                example.decision.logits / example.decision.policy.temperature,
+                query=example.decision.query,
+            )
+            for example in examples
+        ],
+        np.array([example.reward for example in examples]),
+        greedy=np.array([not example.decision.choice.explored for example in examples]),
+        folds=np.array([fold(example.query_sha256, of=baseline.FOLDS) for example in examples]),
+    )
+    return [_advantage(example, b) for example, b in zip(examples, expected, strict=True)]
+
+
+def _advantage(example: Example, expected: float) -> Floats:
+    surprise = np.full(example.used, example.reward - expected)
+    used = example.decision.choice.shown[: example.used].tolist()
+    credit = np.array([example.credits.get(position, np.nan) for position in used])
+    known = ~np.isnan(credit)
+    if known.sum() < 2:  # noqa: PLR2004 -- centred credit of one document is 0
+        return surprise
+    centred = credit - credit[known].mean()
+    mixed: Floats = np.where(
+        known, (1 - CREDIT_SHARE) * surprise + CREDIT_SHARE * np.nan_to_num(centred), surprise
+    )
+    return mixed
+
+
+def padded(logits: Sequence[Tensor]) -> Tensor:
+    """(B, N) from one (n,) for each decision; the padding is 0 and never remains."""
+    return torch.nn.utils.rnn.pad_sequence(list(logits), batch_first=True)

@@ -1,0 +1,202 @@
+"""The ceiling: the same trainable weights and the same budget, taught by gold labels instead of feedback.
+
+    python -m trainer.supervised --questions TRAIN.jsonl --events 4000 --out FOLDER
+        [--base minilm] [--capacity last_layer|fusion] [--seed 0] [--threads 1]
+        [--evaluate HELD_OUT.jsonl --scores SCORES.jsonl]
+
+Questions and held-out questions are lines of `{"query": "...", "documents": [{"text": "...", "score": 1.5}, ...],
+"gold": [3]}`: documents in the first stage's order, its score optional, gold the positions of those that answer.
+An event is a question drawn with replacement, as traffic draws them; each is learned from listwise,
+
+    loss = - log sum_{gold} softmax(logits)
+
+with the optimiser, rate, batch and epochs of a round. FOLDER receives `weights.safetensors`; SCORES one line
+`{"scores": [...]}` of logits for each held-out question, in its order. The last line printed is a JSON object with
+the recall@1 of the base and of what was trained on the held-out questions.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from contract import ids
+from contract.artifact import WEIGHTS
+from contract.policy import Choice, Policy
+from contract.records import Candidate, Decision
+from contract.tokens import PairTokenizer
+from trainer import base
+from trainer.activations import Activations
+from trainer.base import Base
+from trainer.examples import Example
+from trainer.learner import Capacity, Learner
+from trainer.settings import TrainerSettings
+from trainer.train import MAX_GRADIENT, Rung, ladder
+
+SETTINGS: Final = TrainerSettings.model_construct()
+"""The defaults of a round; nothing here needs a database."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A request whose answer is known."""
+
+    query: str
+    candidates: tuple[Candidate, ...]
+    gold: tuple[int, ...]
+    """Request positions."""
+
+    @classmethod
+    def of_json(cls, line: str) -> Self:
+        row = json.loads(line)
+        return cls(
+            query=row["query"],
+            candidates=tuple(
+                Candidate(text=each["text"], score=each.get("score")) for each in row["documents"]
+            ),
+            gold=tuple(row["gold"]),
+        )
+
+    def to_example(self) -> Example:
+        """The same request as a decision about which nothing is known."""
+        n = len(self.candidates)
+        choice = Choice(shown=np.arange(n), cum_log_propensity=np.zeros(n), explored=False)
+        decision = Decision(
+            id=ids.mint("", secret=b"gold labels", now=datetime.now(UTC)),
+            tenant="",
+            line="",
+            query=self.query,
+            candidates=self.candidates,
+            logits=np.zeros(n),
+            policy=Policy(epsilon=0.0, temperature=1.0, sampled=n),
+            choice=choice,
+            version="",
+            epoch=0,
+            precision="float32",
+        )
+        return Example(
+            decision=decision, used=n, reward=0.0, credits={}, query_sha256=b"", fresh=True
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(options.seed)
+    start = base.load(options.base)
+    questions, held_out = _questions(options.questions), _questions(options.evaluate)
+    (rung,) = (each for each in ladder(SETTINGS) if each.capacity == options.capacity)
+    activations = Activations(
+        start.reranker,
+        PairTokenizer.from_file(start.tokenizer_path, max_length=start.max_length),
+        pad_id=start.pad_id,
+        max_bytes=SETTINGS.trainer_cache_bytes,
+    )
+    asked = [each.to_example() for each in held_out]
+    taught = [each.to_example() for each in questions]
+    learner = Learner.of(start.reranker, rung.capacity, activations, [*taught, *asked])
+    with learner:
+        before = learner.scored(asked)
+        teach(learner, taught, questions, rung=rung, events=options.events, seed=options.seed)
+        after = learner.scored(asked)
+        _save(start, options.out)
+    _write(after, options.scores)
+    found = {"base": recall(before, held_out), "trained": recall(after, held_out)}
+    sys.stdout.write(json.dumps(found | {"events": options.events, "seed": options.seed}) + "\n")
+    return 0
+
+
+def teach(
+    learner: Learner,
+    examples: Sequence[Example],
+    questions: Sequence[Question],
+    *,
+    rung: Rung,
+    events: int,
+    seed: int,
+) -> None:
+    """As many events and epochs as a round over all of them would have."""
+    optimizer = torch.optim.AdamW(learner.parameters, lr=rung.lr)
+    rng = np.random.default_rng(seed)
+    answered = [at for at, question in enumerate(questions) if question.gold]
+    drawn = rng.choice(answered, size=events)
+    for _ in range(rung.epochs):
+        order = rng.permutation(drawn)
+        for start in range(0, events, rung.batch):
+            chosen = order[start : start + rung.batch].tolist()
+            logits = learner.scores([examples[at] for at in chosen])
+            loss = listwise(logits, [questions[at].gold for at in chosen])
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            nn.utils.clip_grad_norm_(learner.parameters, MAX_GRADIENT)
+            optimizer.step()
+
+
+def listwise(logits: Sequence[Tensor], gold: Sequence[Sequence[int]]) -> Tensor:
+    """Mean of - log sum_{gold} softmax(logits).
+
+    logits: (n,) for each question.
+    """
+    each = [
+        one.logsumexp(0) - one[list(positions)].logsumexp(0)
+        for one, positions in zip(logits, gold, strict=True)
+    ]
+    return torch.stack(each).mean()
+
+
+def recall(logits: Sequence[Tensor], questions: Sequence[Question]) -> float | None:
+    """Share of the questions that can be answered whose first document answers."""
+    hits = [
+        int(one.argmax()) in question.gold
+        for one, question in zip(logits, questions, strict=True)
+        if question.gold
+    ]
+    return float(np.mean(hits)) if hits else None
+
+
+def _questions(path: Path | None) -> list[Question]:
+    if path is None:
+        return []
+    return [Question.of_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _write(logits: Sequence[Tensor], path: Path | None) -> None:
+    if path is not None:
+        lines = [json.dumps({"scores": one.tolist()}) + "\n" for one in logits]
+        path.write_text("".join(lines), encoding="utf-8")
+
+
+def _save(start: Base, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    start.reranker.save(folder / WEIGHTS)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m trainer.supervised",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--questions", type=Path, required=True)
+    add("--events", type=int, required=True)
+    add("--out", type=Path, required=True)
+    add("--base", default=base.MINILM)
+    add("--capacity", choices=[each.value for each in Capacity], default=Capacity.LAST_LAYER)
+    add("--seed", type=int, default=0)
+    add("--threads", type=int, default=1)
+    add("--evaluate", type=Path)
+    add("--scores", type=Path)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

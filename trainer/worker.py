@@ -1,0 +1,177 @@
+"""The trainer's life: derive rewards, repeat the pointer, run a round whenever enough decisions were rewarded."""
+
+import logging
+import time
+from datetime import UTC, datetime
+from typing import Final, NoReturn
+
+import redis
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from contract import publication
+from contract.pointer import Live
+from contract.publication import Action
+from contract.refusals import Refusal
+from contract.rewards import RewardSpec
+from trainer import join, publish, rewards, rounds, runs
+from trainer.join import Arrived, Window
+from trainer.lease import Lease
+from trainer.rounds import Context
+from trainer.runs import Run, Status
+
+logger = logging.getLogger(__name__)
+
+MAX_ATTEMPTS: Final = 5
+"""A round that was cut off so often is given up: it may be what kills us."""
+
+
+class CutOff(Refusal):
+    """The round was begun again and again and never came to its end."""
+
+
+class Worker:
+    """One trainer of one line."""
+
+    def __init__(self, context: Context, client: "redis.Redis", lease: Lease) -> None:
+        self._context = context
+        self._settings = context.settings
+        self._engine = context.engine
+        self._metrics = context.metrics
+        self._redis = client
+        self._lease = lease
+        self._seen = 0
+
+    def run(self) -> NoReturn:
+        """Polls for ever."""
+        while True:
+            try:
+                self.step()
+            except DBAPIError as unreachable:
+                logger.warning("trainer.waits reason=%s", unreachable.orig)
+            time.sleep(self._settings.trainer_poll_s)
+
+    def step(self) -> Status | None:
+        """One poll.  Returns what became of a round, None where there was none."""
+        token = self._lease.take()
+        self._metrics.leader.set(token is not None)
+        if token is None:
+            return None
+        with self._engine.begin() as connection:
+            spec = rewards.registered(connection, self._settings.reward_spec)
+        self._derive(spec)
+        live = self._live()
+        if live is None:
+            return None
+        run = self._due(spec, live, token=token)
+        return None if run is None else self._round(run, live, token=token)
+
+    def _derive(self, spec: RewardSpec) -> None:
+        derived = rewards.BATCH
+        while derived == rewards.BATCH:
+            with self._engine.begin() as connection:
+                derived = rewards.derive(
+                    connection, spec, line=self._settings.line, now=datetime.now(UTC)
+                )
+            self._metrics.rewards.inc(derived)
+
+    def _live(self) -> Live | None:
+        """What Postgres says is live, repeated to Redis.
+
+        None before there is a model, and while an operator has frozen the line.
+        """
+        with self._engine.connect() as connection:
+            row = connection.execute(publication.live(self._settings.line)).one_or_none()
+        if row is None:
+            return None
+        live = Live(line=row.line, epoch=row.epoch, version=row.version)
+        self._announce(live)
+        return None if row.action == Action.FREEZE else live
+
+    def _announce(self, live: Live) -> None:
+        self._metrics.epoch.set(live.epoch)
+        secret = self._settings.secret.get_secret_value().encode()
+        publish.announce(self._redis, live, secret=secret)
+
+    def _due(self, spec: RewardSpec, live: Live, *, token: int) -> Run | None:
+        """The round that was cut off, else a new one if there is enough to learn from."""
+        with self._engine.begin() as connection:
+            run = runs.unfinished(connection, self._settings.line)
+            if run is not None:
+                return runs.attempt(connection, run)
+            arrived = self._arrived(connection, spec)
+            if arrived.decisions >= self._settings.trainer_round_min_rewards:
+                return self._start(connection, spec, live, token=token, xid_to=arrived.xid_to)
+        self._prepare(spec, live, arrived)
+        return None
+
+    def _arrived(self, connection: Connection, spec: RewardSpec) -> Arrived:
+        line = self._settings.line
+        since = runs.last_end(connection, line, spec)
+        arrived = join.arrived(connection, line=line, spec=spec, since=since)
+        self._metrics.waiting.set(arrived.decisions)
+        self._metrics.cursor_lag.set(arrived.lag)
+        return arrived
+
+    def _start(
+        self, connection: Connection, spec: RewardSpec, live: Live, *, token: int, xid_to: int
+    ) -> Run:
+        """A window from the birth of the champion on: rows of rounds that promoted nothing are asked again."""
+        self._seen = 0
+        xid_from = runs.born(connection, live.version, spec)
+        return runs.start(
+            connection,
+            Window.of(live.line, spec, xid_from=xid_from, xid_to=xid_to),
+            champion=live.version,
+            token=token,
+            seed=self._settings.trainer_seed + xid_to,
+            config=self._settings.public(),
+        )
+
+    def _prepare(self, spec: RewardSpec, live: Live, arrived: Arrived) -> None:
+        """Computes activations while there is time, so that the round need not."""
+        grown, self._seen = arrived.decisions - self._seen, arrived.decisions
+        if grown <= 0:
+            return
+        window = Window.of(live.line, spec, xid_from=0, xid_to=arrived.xid_to)
+        try:
+            rounds.prepare(self._context, live.version, window, newest=grown)
+        except Refusal as refusal:
+            logger.info("round.not_prepared reason=%s", refusal)
+
+    def _round(self, run: Run, live: Live, *, token: int) -> Status:
+        logger.info(
+            "round.started run=%s champion=%s attempt=%d xid_from=%d xid_to=%d",
+            run.id,
+            run.champion[:12],
+            run.attempts,
+            run.window.xid_from,
+            run.window.xid_to,
+        )
+        began = time.monotonic()
+        status = self._guarded(run, live, token=token)
+        took_s = time.monotonic() - began
+        self._metrics.rounds.labels(status.value).inc()
+        self._metrics.round_seconds.observe(took_s)
+        logger.info("round.ended run=%s status=%s took_s=%.1f", run.id, status, took_s)
+        self._live()
+        return status
+
+    def _guarded(self, run: Run, live: Live, *, token: int) -> Status:
+        """A round that fails is noted with its error, and its rows belong to the next one."""
+        try:
+            _refuse_cut_off(run)
+            return rounds.take_up(self._context, run, live=live, token=token)
+        except DBAPIError:
+            raise
+        except Exception as error:
+            logger.exception("round.failed run=%s", run.id)
+            reason = f"{type(error).__name__}: {error}"
+            with self._engine.begin() as connection:
+                runs.finish(connection, run, status=Status.FAILED, error=reason)
+            return Status.FAILED
+
+
+def _refuse_cut_off(run: Run) -> None:
+    if run.attempts > MAX_ATTEMPTS:
+        raise CutOff(f"{run.attempts - 1} attempts")

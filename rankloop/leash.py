@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import IO, Final
 
 _PR_SET_PDEATHSIG: Final = 1
-_PR_SET_KEEPCAPS: Final = 8
+_PR_SET_SECUREBITS: Final = 28
+_SECBIT_NO_SETUID_FIXUP: Final = 1 << 2
 _PR_CAP_AMBIENT: Final = 47
 _PR_CAP_AMBIENT_RAISE: Final = 2
 _CAP_DAC_OVERRIDE: Final = 1
@@ -66,7 +67,8 @@ def _main(parent: str, farewell: str, user: str, *command: str) -> None:
 def _become(user: str) -> None:
     entry = pwd.getpwnam(user)
     if sys.platform == "linux":
-        _libc().prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
+        # Capabilities outlive the change of user, and access(2) counts them: PostgreSQL looks for its programs by it.
+        _libc().prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
     os.setgroups([])
     os.setgid(entry.pw_gid)
     os.setuid(entry.pw_uid)
@@ -79,7 +81,8 @@ def _keep_reading_what_root_owns() -> None:
     bits = 1 << _CAP_DAC_OVERRIDE
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     effective_permitted_inheritable = (ctypes.c_uint32 * 6)(bits, bits, bits, 0, 0, 0)
-    _libc().capset(header, effective_permitted_inheritable)
+    if _libc().capset(header, effective_permitted_inheritable) != 0:
+        _libc().capset(header, (ctypes.c_uint32 * 6)())
     _libc().prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, _CAP_DAC_OVERRIDE, 0, 0)
 
 

@@ -51,7 +51,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
     app.add_middleware(TooLargeIsAProblem)
     app.add_middleware(RequestMetrics, metrics=metrics)
     # A limit of the app itself would answer outside of our middleware.
-    routes = APIRouter(max_body_size=settings.service_max_body_bytes)
+    routes = APIRouter(max_body_size=settings.service_max_body_bytes, responses=errors.RESPONSES)
     for router in ROUTERS:
         routes.include_router(router)
     app.include_router(routes)
@@ -88,7 +88,9 @@ async def _open(settings: ServiceSettings, metrics: Metrics, stack: AsyncExitSta
         log=log,
         health=Health(silent_after_s=_SILENT_S + settings.service_poll_s),
     )
-    await stack.enter_async_context(kept_running(_follower(parts).run()))
+    follower = _follower(parts)
+    await stack.enter_async_context(kept_running(follower.poll()))
+    await stack.enter_async_context(kept_running(follower.listen()))
     return parts
 
 

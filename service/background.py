@@ -8,7 +8,8 @@ from typing import Any, Final
 
 logger = logging.getLogger(__name__)
 
-_FAREWELL_S: Final = 2.0
+_CANCELLATIONS: Final = 6
+_BETWEEN_S: Final = 0.5
 
 
 @asynccontextmanager
@@ -19,14 +20,22 @@ async def kept_running(work: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio
     try:
         yield task
     finally:
-        task.cancel()
-        await finished_within(task, _FAREWELL_S)
+        await _cancelled(task)
 
 
-async def finished_within(task: asyncio.Task[None], seconds: float) -> bool:
-    """Waits for a task, and no longer: a database call in it may not heed a cancellation."""
+async def finished_within(task: asyncio.Task[Any], seconds: float) -> bool:
+    """Waits for a task, and no longer."""
     await asyncio.wait([task], timeout=seconds)
     return task.done()
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    # Once is not enough: redis-py takes a cancellation for a lost connection and connects again, and a driver may
+    # wait for a database that does not answer.
+    for _ in range(_CANCELLATIONS):
+        task.cancel()
+        if await finished_within(task, _BETWEEN_S):
+            return
 
 
 def _report(task: asyncio.Task[None]) -> None:

@@ -3,24 +3,23 @@
 import asyncio
 import hashlib
 import hmac
-import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from contract import first_stage, ids
 from contract.artifact import Anchor
 from contract.plackett_luce import Logits
 from contract.policy import Choice, Policy
-from contract.records import Candidate, Decision, NotLearnable
+from contract.records import Decision, NotLearnable
 from contract.tokens import Pair, QueryTooLong
+from service.asked import Asked, digest, fingerprint, first_positions
 from service.batching import Backlog, Batcher
 from service.decisions import DecisionLog
 from service.errors import Invalid, KeyReused
@@ -38,22 +37,6 @@ class ScoresNotFinite(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """One request, understood."""
-
-    tenant: str
-    line: str | None
-    query: str
-    candidates: tuple[Candidate, ...]
-    top_n: int | None
-    session: str | None
-    explore: bool
-    tags: Mapping[str, str] = field(default_factory=dict)
-    request_key: str | None = None
-    """The caller's Idempotency-Key."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
     """Where the time of a request went."""
 
@@ -66,19 +49,26 @@ _NO_TIME: Final = Timing(tokenization_s=0.0, queue_s=0.0, inference_s=0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ranking:
-    """Every candidate in order: what a decision shows is a prefix of it."""
+class Scores:
+    """What the model says of a request."""
 
-    model: Model
     logits: Logits
     """(n,) in request order."""
-    policy: Policy
-    choice: Choice
-    not_learnable: NotLearnable | None
     truncated: tuple[int, ...]
     """Request positions of documents that were cut to fit."""
     tokens: int
     timing: Timing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranking:
+    """Every candidate in order: what a decision shows is a prefix of it."""
+
+    model: Model
+    scores: Scores
+    policy: Policy
+    choice: Choice
+    not_learnable: NotLearnable | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,12 +117,12 @@ class Reranker:
         """The same Idempotency-Key gets the same reply.  Raises a `Refusal`."""
         if asked.request_key is None:
             return await self._reply(asked)
-        body = _digest([fingerprint(asked).hex(), asked.top_n, dict(asked.tags)])
+        body = digest([fingerprint(asked).hex(), asked.top_n, dict(asked.tags)])
 
         async def first() -> tuple[bytes, Reply]:
             return body, await self._reply(asked)
 
-        key = _digest([asked.tenant, asked.request_key])
+        key = digest([asked.tenant, asked.request_key])
         (first_body, reply), _ = await self._replies.once(key, first)
         if first_body != body:
             raise KeyReused("this Idempotency-Key came before with another body")
@@ -146,15 +136,15 @@ class Reranker:
         logged = self._log.offer(decision)
         self._count(decision)
         shown = decision.choice.shown
-        anchor = ranking.model.scorer.manifest.anchor
+        anchor, scores = ranking.model.scorer.manifest.anchor, ranking.scores
         return Reply(
             decision=decision,
-            relevance=falling(anchor, ranking.logits)[: len(shown)],
-            model_scores=tuple(anchor.relevance(ranking.logits)[shown].tolist()),
-            truncated=ranking.truncated,
-            tokens=ranking.tokens,
+            relevance=falling(anchor, scores.logits)[: len(shown)],
+            model_scores=tuple(anchor.relevance(scores.logits)[shown].tolist()),
+            truncated=scores.truncated,
+            tokens=scores.tokens,
             logged=logged,
-            timing=_NO_TIME if repeated else ranking.timing,
+            timing=_NO_TIME if repeated else scores.timing,
             total_s=time.perf_counter() - start,
         )
 
@@ -162,40 +152,41 @@ class Reranker:
         """The ranking, and whether it was shown before: the same session, query and candidates keep their order."""
         if asked.session is None:
             return await self._rank(asked, model), False
-        key = _digest([fingerprint(asked).hex(), model.live.line])
+        key = digest([fingerprint(asked).hex(), model.live.line])
         return await self._rankings.once(key, lambda: self._rank(asked, model))
 
     async def _rank(self, asked: Asked, model: Model) -> Ranking:
-        first_of = first_positions(asked.candidates)
-        unique = sorted(set(first_of))
-        with self._backlog.admitted(_estimated_tokens(asked, unique, model)):
-            start = time.perf_counter()
-            pairs = await self._pairs(asked, unique, model)
-            tokenized = time.perf_counter()
-            scored = await self._batcher.score(
-                model.scorer, pairs, first_stage=_features(asked.candidates)[unique]
-            )
-        place = {position: row for row, position in enumerate(unique)}
-        rows = [place[position] for position in first_of]
-        logits = scored.logits[rows]
-        if not np.isfinite(logits).all():
-            raise ScoresNotFinite(model.live.version)
+        scores = await self._scores(asked, model)
         policy, choice, reason = self._explorer.choose(
-            logits,
+            scores.logits,
             temperature=model.scorer.variant.temperature,
             explore=asked.explore,
             now=datetime.now(UTC),
         )
         return Ranking(
-            model=model,
+            model=model, scores=scores, policy=policy, choice=choice, not_learnable=reason
+        )
+
+    async def _scores(self, asked: Asked, model: Model) -> Scores:
+        """The same text is scored once, with the features of its first position."""
+        first_of = first_positions(asked.candidates)
+        unique = sorted(set(first_of))
+        features = first_stage.features([candidate.score for candidate in asked.candidates])
+        with self._backlog.admitted(_estimated_tokens(asked, unique, model)):
+            start = time.perf_counter()
+            pairs = await self._pairs(asked, unique, model)
+            tokenization_s = time.perf_counter() - start
+            scored = await self._batcher.score(model.scorer, pairs, first_stage=features[unique])
+        rows = np.searchsorted(unique, first_of)
+        logits = scored.logits[rows]
+        if not np.isfinite(logits).all():
+            raise ScoresNotFinite(model.live.version)
+        return Scores(
             logits=logits,
-            policy=policy,
-            choice=choice,
-            not_learnable=reason,
             truncated=tuple(i for i, row in enumerate(rows) if pairs[row].truncated),
             tokens=sum(len(pair.ids) for pair in pairs),
             timing=Timing(
-                tokenization_s=tokenized - start,
+                tokenization_s=tokenization_s,
                 queue_s=scored.queue_s,
                 inference_s=scored.inference_s,
             ),
@@ -221,7 +212,7 @@ class Reranker:
             line=live.line,
             query=asked.query,
             candidates=asked.candidates,
-            logits=ranking.logits,
+            logits=ranking.scores.logits,
             policy=ranking.policy,
             choice=Choice(
                 shown=shown,
@@ -264,28 +255,6 @@ def falling(anchor: Anchor, logits: Logits) -> tuple[float, ...]:
     for place in range(1, len(values)):
         values[place] = min(values[place], math.nextafter(values[place - 1], 0.0))
     return tuple(values)
-
-
-def first_positions(candidates: Sequence[Candidate]) -> list[int]:
-    """For each candidate the first position with the same text: it is scored once, with the features of that one."""
-    first: dict[str, int] = {}
-    return [first.setdefault(each.text, position) for position, each in enumerate(candidates)]
-
-
-def fingerprint(asked: Asked) -> bytes:
-    """Equal for requests that must be answered alike; how many are shown may differ."""
-    candidates = [[each.text, each.key, each.score] for each in asked.candidates]
-    return _digest(
-        [asked.tenant, asked.line, asked.session, asked.query, asked.explore, candidates]
-    )
-
-
-def _digest(parts: Sequence[object]) -> bytes:
-    return hashlib.sha256(json.dumps(parts).encode()).digest()
-
-
-def _features(candidates: Sequence[Candidate]) -> NDArray[np.float32]:
-    return first_stage.features([candidate.score for candidate in candidates])
 
 
 def _estimated_tokens(asked: Asked, unique: Sequence[int], model: Model) -> int:

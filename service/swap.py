@@ -31,7 +31,6 @@ from service.score import Scorer
 logger = logging.getLogger(__name__)
 
 _REJECTED_RETRY_S: Final = 60.0
-_RECONNECT_S: Final = 0.5
 
 
 class Follower:
@@ -61,13 +60,8 @@ class Follower:
         self._retry_at: dict[str, float] = {}
         self._retired = False
 
-    async def run(self) -> None:
-        """Follows until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._poll())
-            tasks.create_task(self._listen())
-
-    async def _poll(self) -> None:
+    async def poll(self) -> None:
+        """Follows Postgres until cancelled."""
         while True:
             try:
                 lives = await published(self._engine)
@@ -81,7 +75,8 @@ class Follower:
             self._trim()
             await asyncio.sleep(self._poll_s)
 
-    async def _listen(self) -> None:
+    async def listen(self) -> None:
+        """Follows Redis until cancelled."""
         while True:
             try:
                 async with self._redis.pubsub(ignore_subscribe_messages=True) as wakes:
@@ -91,7 +86,7 @@ class Follower:
                         await wakes.get_message(timeout=self._poll_s)
             except (RedisError, OSError) as error:
                 logger.warning("swap.redis error=%s", type(error).__name__)
-            await asyncio.sleep(_RECONNECT_S)
+            await asyncio.sleep(self._poll_s)
 
     async def _read_states(self) -> None:
         for line in self._models.lines:

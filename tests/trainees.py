@@ -3,14 +3,11 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import Whitespace
-from tokenizers.processors import BertProcessing
 from transformers import BertConfig, BertForSequenceClassification
 
 from contract import ids, policy
@@ -19,19 +16,33 @@ from contract.plackett_luce import Logits
 from contract.policy import Policy
 from contract.records import Candidate, Decision
 from contract.tokens import PairTokenizer, pad
+from tests import models
 from trainer.examples import Example
 from trainer.model import Reranker
 
-WORDS: Final = ("old", "new", "red", "blue", "cat", "dog", "sun", "sea", "one", "two")
-MAX_LENGTH: Final = 32
+WORDS: Final = ("old", "new", "red", "blue", "cat", "dog", "sun", "sea", "one", "ten")
+"""Letters are tokens: no other word has a w."""
+MAX_LENGTH: Final = 128
 RULE: Final = Policy(epsilon=0.5, temperature=1.0)
 
 
 def reranker(*, seed: int = 0) -> Reranker:
+    return Reranker(classifier(seed=seed)).eval()
+
+
+def base(folder: Path, *, seed: int = 0) -> Path:
+    """The same as a folder that `--base` takes."""
+    folder.mkdir()
+    classifier(seed=seed).save_pretrained(folder)
+    models.tokenizer().save(str(folder / "tokenizer.json"))
+    return folder
+
+
+def classifier(*, seed: int) -> BertForSequenceClassification:
     """Two layers of 32, with weights large enough that tokens matter."""
     torch.manual_seed(seed)
     config = BertConfig(
-        vocab_size=4 + len(WORDS),
+        vocab_size=len(models.VOCABULARY),
         hidden_size=32,
         num_hidden_layers=2,
         num_attention_heads=2,
@@ -41,20 +52,11 @@ def reranker(*, seed: int = 0) -> Reranker:
     )
     config.num_labels = 1
     config._attn_implementation = "eager"
-    return Reranker(BertForSequenceClassification(config)).eval()
-
-
-def raw_tokenizer() -> Tokenizer:
-    """Whole words."""
-    tokens = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS)
-    words = Tokenizer(WordLevel({word: id_ for id_, word in enumerate(tokens)}, unk_token="[UNK]"))
-    words.pre_tokenizer = Whitespace()
-    words.post_processor = BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    return words
+    return BertForSequenceClassification(config)
 
 
 def tokenizer() -> PairTokenizer:
-    return PairTokenizer(raw_tokenizer(), max_length=MAX_LENGTH)
+    return PairTokenizer(models.tokenizer(), max_length=MAX_LENGTH)
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ from sqlalchemy import Engine, create_engine
 from contract.policy import Policy
 from contract.records import Candidate
 from contract.store import Store
-from tests import logbook, tiny, trainees
+from tests import logbook, trainees
 from trainer import register
 from trainer.candidates import Workshop
 from trainer.gate import Judged
@@ -47,7 +47,8 @@ def settings(database_url: str, redis_url: str, folder: Path, **values: Any) -> 
         "trainer_reward_wait_s": 1.0,
         "trainer_round_min_rewards": 100,
         "trainer_threads": 1,
-        "trainer_last_layer_lr": 3e-3,
+        "trainer_last_layer_lr": 1e-2,
+        "trainer_last_layer_epochs": 3,
         "trainer_kl": (0.1,),
         "trainer_metrics_port": 0,
         "trainer_lease_s": 2.0,
@@ -79,9 +80,7 @@ def worker(configuration: TrainerSettings) -> Iterator[Worker]:
 
 def start(configuration: TrainerSettings, folder: Path) -> str:
     """A line with a tiny cross-encoder as its base."""
-    folder.mkdir()
-    tiny.cross_encoder(folder, trainees.WORDS)
-    return register.register(configuration, base=str(folder))
+    return register.register(configuration, base=str(trainees.base(folder)))
 
 
 def traffic(

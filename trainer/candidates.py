@@ -5,23 +5,25 @@ the same, which within a line they are.
 """
 
 import hashlib
-import logging
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from math import isfinite
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from contract.artifact import MANIFEST, TOKENIZER, Manifest
+from contract.artifact import MANIFEST, TOKENIZER, WEIGHTS, Manifest
 from contract.store import Store
 from contract.tokens import PairTokenizer
-from trainer import export
+from trainer import base, export
 from trainer.activations import Activations
+from trainer.base import Base
 from trainer.examples import Example
+from trainer.export import Export
 from trainer.learner import Capacity, texts
 from trainer.model import Reranker
 from trainer.runs import Run
@@ -29,8 +31,6 @@ from trainer.scoring import Served
 from trainer.settings import TrainerSettings
 from trainer.splits import Split
 from trainer.train import Trained, climb, ladder
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,9 +43,8 @@ class Candidate:
     epoch: int
     expected_gain: float
     """What the tune queries promised: the best of several attempts, hence too good."""
-    agreement: float
-    """Share of reference lists whose top k the serving file ranks as torch does, the worst of its precisions."""
-    finite: bool
+    agreement: Mapping[str, float]
+    """By precision: share of reference lists whose top k the file ranks as torch does."""
     clipped: Mapping[str, float]
     """Share of cut ratios for each kind of answer."""
 
@@ -62,8 +61,25 @@ class Champion:
     """The live version, as training needs it."""
 
     manifest: Manifest
-    folder: Path
-    reranker: Reranker
+    model: Base
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """The architecture is that of the base; the weights and the tokenizer are its own."""
+        manifest = Manifest.of_json((folder / MANIFEST).read_bytes())
+        start = base.load(manifest.base, max_length=manifest.max_length)
+        start.reranker.load(folder / WEIGHTS)
+        return cls(manifest=manifest, model=replace(start, tokenizer_path=folder / TOKENIZER))
+
+    @property
+    def reranker(self) -> Reranker:
+        return self.model.reranker
+
+    @property
+    def tokenizer(self) -> PairTokenizer:
+        return PairTokenizer.from_file(
+            self.model.tokenizer_path, max_length=self.manifest.max_length
+        )
 
     @property
     def temperature(self) -> float:
@@ -78,9 +94,10 @@ class Champion:
         with torch.no_grad():
             for name, tensor in state.items():
                 parameters[name].copy_(tensor)
-            try:
-                yield self.reranker
-            finally:
+        try:
+            yield self.reranker
+        finally:
+            with torch.no_grad():
                 for name, tensor in own.items():
                     parameters[name].copy_(tensor)
 
@@ -100,28 +117,82 @@ class Workshop:
         return len(self._activations[1]) if self._activations else 0
 
     def candidates(self, run: Run, sides: Split) -> Iterator[tuple[Candidate, Path]]:
-        """Each that the tune queries like, with the folder that holds it for so long as it is looked at."""
+        """Each that the tune queries like, with the folder that holds it until the next one is asked for."""
         champion = self._load(run.champion)
-        activations = self._activations_of(champion)
         trained = climb(
             champion.reranker,
             sides,
             rungs=ladder(self._settings),
-            activations=activations,
+            activations=self._activations_of(champion),
             temperature=champion.temperature,
             seed=run.seed,
         )
         for each in trained:
-            with tempfile.TemporaryDirectory(dir=self._cache(), prefix=".export-") as folder:
-                yield self._export(champion, each, run, Path(folder)), Path(folder)
+            with tempfile.TemporaryDirectory(dir=self._cache(), prefix=".export-") as parent:
+                with champion.wearing(each.state):
+                    made = export.export(
+                        champion.model,
+                        Path(parent) / "version",
+                        parent=champion.manifest,
+                        run_id=str(run.id),
+                    )
+                yield _candidate(each, made), made.folder
 
     def prepare(self, version: str, examples: Sequence[Example]) -> None:
-        """Computes the activations of these examples, if they are not there."""
-        champion = self._load(version)
-        self._activations_of(champion).keep([pair for each in examples for pair in texts(each)])
+        """Computes the activations of these examples, where they are not there."""
+        activations = self._activations_of(self._load(version))
+        activations.keep([pair for each in examples for pair in texts(each)])
 
     def served(self, version: str, precision: str) -> Served:
         """The variant that answers requests.  Raises `ArtifactRejected`."""
         folder = self._store.fetch(version, self._cache())
         manifest = Manifest.of_json((folder / MANIFEST).read_bytes())
         return Served.load(folder, manifest, precision=precision, threads=self._threads)
+
+    def _load(self, version: str) -> Champion:
+        if self._champion is None or self._champion.manifest.version != version:
+            self._champion = Champion.load(self._store.fetch(version, self._cache()))
+        return self._champion
+
+    def _activations_of(self, champion: Champion) -> Activations:
+        """Those of the champion before it, unless a layer below the last differs."""
+        below = _fingerprint(champion.reranker)
+        if self._activations is None or self._activations[0] != below:
+            made = Activations(
+                champion.reranker,
+                champion.tokenizer,
+                pad_id=champion.manifest.pad_id,
+                max_bytes=self._settings.trainer_cache_bytes,
+            )
+            self._activations = (below, made)
+        return self._activations[1]
+
+    def _cache(self) -> Path:
+        self._settings.cache_dir.mkdir(parents=True, exist_ok=True)
+        return self._settings.cache_dir
+
+
+def _candidate(trained: Trained, made: Export) -> Candidate:
+    return Candidate(
+        version=made.manifest.version,
+        capacity=trained.capacity,
+        kl=trained.kl,
+        epoch=trained.epoch,
+        expected_gain=trained.tune.value,
+        agreement={
+            name: parity.agreement if isfinite(parity.max_difference) else 0.0
+            for name, parity in made.parity.items()
+        },
+        clipped=trained.clipped,
+    )
+
+
+def _fingerprint(reranker: Reranker) -> str:
+    """Of the weights that no rung changes."""
+    trained = {id(parameter) for parameter in reranker.last_layer_parameters()}
+    digest = hashlib.sha256()
+    for name, parameter in reranker.named_parameters():
+        if id(parameter) not in trained:
+            digest.update(name.encode())
+            digest.update(parameter.detach().numpy().tobytes())
+    return digest.hexdigest()

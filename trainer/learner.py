@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from contract.first_stage import features
-from trainer import steps
+from trainer import heads, steps
 from trainer.activations import Activations, Texts
 from trainer.examples import Example
 from trainer.model import Reranker
@@ -93,7 +93,8 @@ def _head_scores(reranker: Reranker, activations: Activations) -> Scores:
     def scores(examples: Sequence[Example]) -> list[Tensor]:
         pairs = [texts(example) for example in examples]
         states_PTH, mask_PT = activations.of([pair for each in pairs for pair in each])
-        logits_P = reranker.head_forward(states_PTH, mask_PT, _first_stage(examples))
+        pair_logits_P = heads.pair_logits(reranker.encoder, states_PTH, mask_PT)
+        logits_P: Tensor = reranker.fusion(pair_logits_P, _first_stage(examples))
         return list(torch.split(logits_P, [len(each) for each in pairs]))
 
     return scores
@@ -122,7 +123,7 @@ def _pair_logits(
     known: dict[Texts, float] = {}
     for start in range(0, len(wanted), 8 * SCORED_AT_ONCE):
         chunk = wanted[start : start + 8 * SCORED_AT_ONCE]
-        logits_P = reranker.encoder.head(*activations.of(chunk))
+        logits_P = heads.pair_logits(reranker.encoder, *activations.of(chunk))
         known.update(zip(chunk, logits_P.tolist(), strict=True))
     return known
 

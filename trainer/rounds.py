@@ -7,6 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 from sqlalchemy import Engine
@@ -145,15 +146,13 @@ def _verdicts(
     """In order, up to the first that is no pass."""
     fresh = [example for example in examples if example.fresh]
     precision = served_precision(fresh)
-    asks, champion = (
-        context.workshop.served(version, precision) for version in (candidate.version, run.champion)
-    )
+    served = cache(lambda version: context.workshop.served(version, precision))
     questions: tuple[Callable[[], Verdict], ...] = (
-        lambda: gate.parity(candidate.agreement, finite=candidate.finite),
-        lambda: gate.golden(asks, champion, context.judged),
+        lambda: gate.parity(candidate.agreement.get(precision, 0.0)),
+        lambda: gate.golden(served(candidate.version), served(run.champion), context.judged),
         lambda: gate.offline(
-            asks,
-            champion,
+            served(candidate.version),
+            served(run.champion),
             fresh,
             alpha=alpha,
             expected_gain=candidate.expected_gain,

@@ -25,7 +25,7 @@ from trainer.model import BertEncoder, Reranker, UnsupportedFamily
 
 logger = logging.getLogger(__name__)
 
-STEPS: Final = 700
+STEPS: Final = 1000
 RANK: Final = 16
 CANDIDATES: Final = 20
 WRITTEN: Final = 15.0

@@ -5,7 +5,8 @@ from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
 from contract.records import Candidate
-from service.rerank import Asked, Reply
+from service.asked import Asked
+from service.rerank import Reply
 from service.schemas.strict import Strict
 from service.texts import Name, Text
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from contract.artifact import MANIFEST, Manifest
 from service.batching import Batcher
@@ -45,18 +46,19 @@ def batcher() -> Iterator[Batcher]:
 def test_every_score_is_what_the_pair_gets_alone(
     scorer: Scorer, batcher: Batcher, requests: list[tuple[str, list[str]]]
 ) -> None:
-    async def one(query: str, documents: list[str]) -> list[float]:
+    async def one(query: str, documents: list[str]) -> NDArray[np.float64]:
         pairs = scorer.tokenizer.pairs(query, documents)
         rows = np.zeros((len(pairs), 3), dtype=np.float32)
-        return (await batcher.score(scorer, pairs, first_stage=rows)).logits.tolist()
+        return (await batcher.score(scorer, pairs, first_stage=rows)).logits
 
-    async def together() -> list[list[float]]:
+    async def together() -> list[NDArray[np.float64]]:
         return await asyncio.gather(*(one(*each) for each in requests))
 
     found = asyncio.run(together())
 
     alone = [[asyncio.run(one(query, [text]))[0] for text in texts] for query, texts in requests]
-    assert sum(found, []) == pytest.approx(sum(alone, []), abs=1e-5)
+    for batched, single in zip(found, alone, strict=True):
+        assert batched == pytest.approx(single, abs=1e-5)
 
 
 async def test_one_large_request_and_many_small_ones_are_all_answered(

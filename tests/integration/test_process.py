@@ -6,8 +6,9 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -51,15 +52,19 @@ async def process(environment: dict[str, str]) -> AsyncIterator[asyncio.subproce
         await child.wait()
 
 
-async def ready(client: httpx.AsyncClient) -> None:
-    async with asyncio.timeout(60):
-        while True:
-            try:
-                if (await client.get("/readyz")).status_code == 200:
-                    return
-            except httpx.TransportError:
-                pass
-            await asyncio.sleep(0.05)
+async def answers(client: httpx.AsyncClient, path: str, good: Callable[[str], bool]) -> None:
+    """Asks until the text is good."""
+    deadline = time.monotonic() + 60
+    text = ""
+    while not good(text):
+        assert time.monotonic() < deadline, text
+        await asyncio.sleep(0.05)
+        with suppress(httpx.TransportError):
+            text = (await client.get(path)).text
+
+
+def is_ready(text: str) -> bool:
+    return '"ready"' in text
 
 
 async def test_a_stopping_service_answers_what_it_has_begun_and_stores_it(
@@ -70,7 +75,7 @@ async def test_a_stopping_service_answers_what_it_has_begun_and_stores_it(
     body = {"query": "who", "documents": [f"document {number}" for number in range(800)]}
     url = f"http://127.0.0.1:{environment['RANKLOOP_SERVICE_PORT']}"
     async with process(environment) as service, httpx.AsyncClient(base_url=url) as client:
-        await ready(client)
+        await answers(client, "/readyz", is_ready)
         asked = [
             asyncio.create_task(client.post("/v1/rerank", json=body, timeout=60)) for _ in range(8)
         ]
@@ -95,16 +100,12 @@ async def test_a_client_that_leaves_takes_its_work_with_it(
     body = {"query": "who", "documents": [f"document {number}" * 4 for number in range(1000)]}
     url = f"http://127.0.0.1:{environment['RANKLOOP_SERVICE_PORT']}"
     async with process(environment), httpx.AsyncClient(base_url=url) as client:
-        await ready(client)
+        await answers(client, "/readyz", is_ready)
         with pytest.raises(httpx.ReadTimeout):
             await client.post("/v1/rerank", json=body, timeout=httpx.Timeout(10, read=0.001))
 
-        async with asyncio.timeout(30):
-            while "rankloop_abandoned_total 1.0" not in (await client.get("/metrics")).text:
-                await asyncio.sleep(0.05)
-
-        metrics = (await client.get("/metrics")).text
-        assert "rankloop_queued_tokens 0.0" in metrics
+        await answers(client, "/metrics", lambda text: "rankloop_abandoned_total 1.0" in text)
+        await answers(client, "/metrics", lambda text: "rankloop_queued_tokens 0.0" in text)
 
 
 def test_a_misspelt_setting_ends_the_start(environment: dict[str, str]) -> None:
@@ -122,12 +123,9 @@ def test_a_misspelt_setting_ends_the_start(environment: dict[str, str]) -> None:
 
 
 def test_the_service_imports_no_torch() -> None:
+    listed = "print(sorted({'torch', 'transformers', 'onnx'} & set(sys.modules)))"
     child = subprocess.run(
-        [
-            *(sys.executable, "-c"),
-            "import sys, service.__main__, service.probe;"
-            "print(sorted({'torch', 'transformers', 'onnx'} & set(sys.modules)))",
-        ],
+        [sys.executable, "-c", f"import sys, service.__main__, service.probe; {listed}"],
         cwd=TREE,
         capture_output=True,
         text=True,

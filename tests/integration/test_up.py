@@ -27,7 +27,7 @@ LIMIT_S = 120
 class Up:
     """A running `rankloop up`."""
 
-    process: psutil.Popen
+    process: subprocess.Popen[bytes]
     client: httpx.Client
     output: Path
 
@@ -36,13 +36,17 @@ class Up:
 
     def end(self, number: signal.Signals) -> list[psutil.Process]:
         """Signals the command and waits for it; returns what it had started."""
-        started = self.process.children(recursive=True)
+        started = self.children()
         self.process.send_signal(number)
         self.process.wait(LIMIT_S)
-        return list(started)
+        return started
+
+    def children(self) -> list[psutil.Process]:
+        """Everything that it has started, whoever of them did."""
+        return list(psutil.Process(self.process.pid).children(recursive=True))
 
     def child(self, module: str) -> psutil.Process:
-        (found,) = (child for child in self.process.children() if is_module(child, module))
+        (found,) = (child for child in self.children() if is_module(child, module))
         return found
 
 
@@ -92,12 +96,14 @@ def started(home: Path, base: Path) -> Iterator[Callable[[], Up]]:
         def start() -> Up:
             port = free_port()
             output = home.parent / f"up-{port}.log"
-            process = psutil.Popen(
-                command(home, port=port, base=base),
-                stdout=output.open("wb"),
-                stderr=subprocess.STDOUT,
-                env={**os.environ, "OMP_NUM_THREADS": "1", "RANKLOOP_TRAINER_THREADS": "1"},
-            )
+            with output.open("wb") as said:
+                process = subprocess.Popen(
+                    command(home, port=port, base=base),
+                    stdout=said,
+                    stderr=subprocess.STDOUT,
+                    env={**os.environ, "OMP_NUM_THREADS": "1", "RANKLOOP_TRAINER_THREADS": "1"},
+                )
+            stack.callback(process.wait)
             stack.callback(process.kill)
             client = stack.enter_context(
                 httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False)
@@ -187,7 +193,7 @@ def kill_until_it_is_back(up: Up, module: str) -> None:
     killed = up.child(module)
     killed.kill()
     until(lambda: f"the {module} was ended by SIGKILL; starting it again" in up.said())
-    until(lambda: any(is_module(child, module) for child in up.process.children()))
+    until(lambda: any(is_module(child, module) for child in up.children()))
     assert up.child(module).pid != killed.pid
 
 

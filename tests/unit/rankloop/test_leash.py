@@ -41,6 +41,23 @@ def test_a_parent_that_was_gone_before_the_leash_was_tied_has_no_child() -> None
     assert code == 1
 
 
+def test_whom_root_becomes_may_run_programs_from_roots_own_folders(tmp_path: Path) -> None:
+    # As PostgreSQL asks, which looks for its other programs beside itself.
+    program = tmp_path / "program"
+    program.touch(0o700)
+    tmp_path.chmod(0o700)
+    script = "import os, sys; sys.exit(not os.access(sys.argv[1], os.X_OK))"
+
+    with (tmp_path / "log").open("wb") as output:
+        child = leash.start(
+            [sys.executable, "-c", script, program],
+            output=output,
+            user="nobody" if os.geteuid() == 0 else None,
+        )
+
+    assert child.wait() == 0
+
+
 def test_the_watcher_ends_the_command_when_the_pipe_closes() -> None:
     with subprocess.Popen([sys.executable, "-c", WATCH], stdin=subprocess.PIPE) as watcher:
         assert watcher.stdin is not None

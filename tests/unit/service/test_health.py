@@ -14,9 +14,9 @@ def test_a_neighbour_is_silent_when_it_said_nothing_for_too_long() -> None:
     health = Health(silent_after_s=10.0, clock=clock)
 
     clock.now = 10.0
-    assert health.silent == ()
+    assert list(health.silent) == []
     health.saw("redis")
     clock.now = 10.1
-    assert health.silent == ("postgres",)
+    assert list(health.silent) == ["postgres"]
     health.saw("postgres")
-    assert health.silent == ()
+    assert list(health.silent) == []

@@ -8,24 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.artifact import Anchor
-from contract.records import Candidate
-from service.rerank import Asked, falling, fingerprint, first_positions
+from service.rerank import falling
 
 IDENTITY = Anchor(own=(), base=())
 FINITE = st.floats(-1e6, 1e6)
-
-
-def asked(**changes: Any) -> Asked:
-    fields: dict[str, Any] = {
-        "tenant": "default",
-        "line": None,
-        "query": "q",
-        "candidates": (Candidate(text="a"), Candidate(text="b", score=1.0)),
-        "top_n": None,
-        "session": "s",
-        "explore": True,
-    }
-    return Asked(**fields | changes)
 
 
 def test_relevance_is_the_sigmoid_of_the_sorted_logits() -> None:
@@ -65,30 +51,3 @@ def test_scores_are_anchored_to_the_base() -> None:
     twice = Anchor(own=(0.0, 2.0), base=(0.0, 1.0))
 
     assert falling(twice, np.array([1.0])) == pytest.approx((1 / (1 + math.exp(-0.5)),))
-
-
-def test_the_same_text_is_known_by_its_first_position() -> None:
-    candidates = [Candidate(text=text) for text in "abaab"]
-
-    assert first_positions(candidates) == [0, 1, 0, 0, 1]
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"tenant": "other"},
-        {"line": "legal"},
-        {"query": "r"},
-        {"session": "t"},
-        {"explore": False},
-        {"candidates": (Candidate(text="b", score=1.0), Candidate(text="a"))},
-        {"candidates": (Candidate(text="a"), Candidate(text="b", score=2.0))},
-        {"candidates": (Candidate(text="a", key="k"), Candidate(text="b", score=1.0))},
-    ],
-)
-def test_another_request_has_another_fingerprint(change: dict[str, Any]) -> None:
-    assert fingerprint(asked()) != fingerprint(asked(**change))
-
-
-def test_how_many_are_shown_and_tags_do_not_make_another_request() -> None:
-    assert fingerprint(asked()) == fingerprint(asked(top_n=1, tags={"a": "b"}))

@@ -43,7 +43,7 @@ def test_a_batch_scores_as_each_pair_alone(folder: Path) -> None:
 def test_golden_pairs_pass_after_warming_up(folder: Path) -> None:
     scorer = load(folder)
 
-    scorer.warm_up()
+    scorer.warm_up(tokens=1024)
     scorer.check_golden()
 
 
@@ -97,3 +97,17 @@ def test_the_probe_times_every_candidate(folder: Path) -> None:
 
     assert set(seconds) == {"float32", "int8"}
     assert all(0 < value < 60 for value in seconds.values())
+
+
+def test_the_probe_leaves_out_what_is_not_fit_here(folder: Path) -> None:
+    (folder / "int8.onnx").write_bytes(b"not a graph")
+
+    assert probe.main(folder, provider=CPU, threads=1, precision=Precision.AUTO) == {"float32": 0.0}
+
+
+def test_the_probe_refuses_when_none_is_fit(folder: Path) -> None:
+    (folder / "int8.onnx").write_bytes(b"not a graph")
+    (folder / "float32.onnx").write_bytes(b"not a graph")
+
+    with pytest.raises(ArtifactRejected, match=r"refuses float32\.onnx"):
+        probe.main(folder, provider=CPU, threads=1, precision=Precision.AUTO)

@@ -156,7 +156,8 @@ def evaluate(
 
 def _asked(dataset: Dataset, *, questions: int, seed: int) -> list[Asked]:
     pool = dataset.questions["test"]
-    chosen = random.Random(seed).sample(pool, min(questions, len(pool)))
+    chosen = random.Random(seed).sample(  # noqa: S311 -- a seeded sample, no secret
+        pool, min(questions, len(pool)))
     return [
         Asked(question=each, candidates=tuple(dataset.candidates(each, n=CANDIDATES)))
         for each in chosen
@@ -179,11 +180,11 @@ def _ranks(
 ) -> dict[str, Floats]:
     """Of the best gold passage under each rule; infinite where no candidate is gold."""
     scored = [[candidate.score for candidate in each.candidates] for each in asked]
-    systems = {
+    systems: dict[str, Sequence[Floats]] = {
         "fused": [a + features(s) @ weights for a, s in zip(alone, scored, strict=True)],
         "fused_without_scores": [a + features([None] * len(a)) @ weights for a in alone],
         "cross_encoder": alone,
-        "bm25": [-np.arange(len(a)) for a in alone],
+        "bm25": [-np.arange(len(a), dtype=np.float64) for a in alone],
         "bi_encoder": cosines,
     }
     return {

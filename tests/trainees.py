@@ -23,6 +23,8 @@ from trainer.model import Reranker
 WORDS: Final = ("old", "new", "red", "blue", "cat", "dog", "sun", "sea", "one", "ten")
 """Letters are tokens: no other word has a w."""
 MAX_LENGTH: Final = 128
+CANDIDATES: Final = 10
+"""Of a request: enough for a calibrated policy to hesitate."""
 RULE: Final = Policy(epsilon=0.5, temperature=1.0)
 
 
@@ -81,12 +83,12 @@ def log(
     seed: int = 0,
     rule: Policy = RULE,
 ) -> list[Example]:
-    """Requests of four random documents, ranked by the model; `reward` is of the first shown."""
+    """Requests of random documents, ranked by the model; `reward` is of the first shown."""
     rng = np.random.default_rng(seed)
     examples = []
     for _ in range(decisions):
         query = " ".join(rng.choice(WORDS, size=4))
-        documents = [" ".join(rng.choice(WORDS, size=3)) for _ in range(4)]
+        documents = [" ".join(rng.choice(WORDS, size=3)) for _ in range(CANDIDATES)]
         scores = logits(model, query, documents)
         examples.append(
             example(
@@ -125,6 +127,7 @@ def example(
         used=used,
         reward=reward([documents[at] for at in choice.shown[:used]]),
         credits={},
+        cited=frozenset(),
         query_sha256=hashlib.sha256(query.encode()).digest(),
         fresh=True,
     )

@@ -47,7 +47,7 @@ def settings(database_url: str, redis_url: str, folder: Path, **values: Any) -> 
         "trainer_reward_wait_s": 1.0,
         "trainer_round_min_rewards": 100,
         "trainer_threads": 1,
-        "trainer_last_layer_lr": 1e-2,
+        "trainer_last_layer_lr": 3e-3,
         "trainer_last_layer_epochs": 3,
         "trainer_kl": (0.1,),
         "trainer_metrics_port": 0,
@@ -92,7 +92,7 @@ def traffic(
     with engine.begin() as connection:
         for number in range(decisions):
             query = " ".join(rng.choice(trainees.WORDS, size=4))
-            documents = [" ".join(rng.choice(trainees.WORDS, size=3)) for _ in range(4)]
+            documents = [" ".join(rng.choice(trainees.WORDS, size=3)) for _ in range(trainees.CANDIDATES)]
             decision_id = logbook.decision(
                 connection,
                 query=query,

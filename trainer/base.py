@@ -19,7 +19,6 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedModel,
 )
-from transformers.utils import logging as transformers_logging
 
 from trainer import delta
 from trainer.model import Reranker
@@ -109,14 +108,15 @@ def _config(base: str) -> PreTrainedConfig:
         message = f"{base} is neither a folder nor of the form owner/name"
         raise BaseRefused(message)
     try:
-        return AutoConfig.from_pretrained(base)
+        config: PreTrainedConfig = AutoConfig.from_pretrained(base)
     except (OSError, ValueError) as error:
         message = f"{base} is no local folder with a model, and the hub did not give one"
         raise BaseRefused(message) from error
+    return config
 
 
 def _classifier(base: str) -> PreTrainedModel:
-    transformers_logging.disable_progress_bar()
+    classifier: PreTrainedModel
     try:
         classifier, info = AutoModelForSequenceClassification.from_pretrained(
             base,

@@ -19,7 +19,7 @@ MIN_GAP: Final = 1e-6
 
 
 def perplexity(logits: Floats, *, temperature: float) -> float:
-    """exp of the entropy of softmax(logits / temperature): 1 when certain, n when indifferent."""
+    """Exp of the entropy of softmax(logits / temperature): 1 when certain, n when indifferent."""
     scaled = (logits - logits.max()) / temperature
     probability = np.exp(scaled) / np.exp(scaled).sum()
     return float(np.exp(-(probability * np.log(np.maximum(probability, 1e-300))).sum()))

@@ -135,6 +135,7 @@ class Workshop:
                         Path(parent) / "version",
                         parent=champion.manifest,
                         run_id=str(run.id),
+                        precisions=self._precisions(champion.manifest),
                     )
                 yield _candidate(each, made), made.folder
 
@@ -148,6 +149,10 @@ class Workshop:
         folder = self._store.fetch(version, self._cache())
         manifest = Manifest.of_json((folder / MANIFEST).read_bytes())
         return Served.load(folder, manifest, precision=precision, threads=self._threads)
+
+    def _precisions(self, champion: Manifest) -> list[str]:
+        """What serves now is made again; a variant that was not good enough for the champion is not."""
+        return [name for name in self._settings.trainer_precisions if name in champion.variants]
 
     def _load(self, version: str) -> Champion:
         if self._champion is None or self._champion.manifest.version != version:

@@ -29,8 +29,8 @@ class LowRankLinear(nn.Module):
         self.up = nn.Parameter(torch.zeros(frozen.out_features, rank))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        learned: Tensor = (inputs @ self.down.T) @ self.up.T
-        return self.frozen(inputs) + learned
+        summed: Tensor = self.frozen(inputs) + (inputs @ self.down.T) @ self.up.T
+        return summed
 
 
 def insert(reranker: Reranker, *, rank: int) -> None:
@@ -71,10 +71,10 @@ def merge(reranker: Reranker, path: Path) -> None:
     stored = {k: v.to(torch.float32) for k, v in safetensors.torch.load_file(path).items()}
     merged = {name: value for name, value in stored.items() if not name.endswith((DOWN, UP))}
     weights = reranker.state()
-    for name in stored:
+    for name, down in stored.items():
         if name.endswith(DOWN):
             matrix = name.removesuffix(DOWN)
-            update = stored[matrix + UP] @ stored[name]
+            update = stored[matrix + UP] @ down
             merged[f"{matrix}.weight"] = weights[f"{matrix}.weight"] + update
     reranker.load_state(weights | merged)
 

@@ -36,7 +36,9 @@ class Example:
     """k: how many of the shown went into the prompt; at least 1."""
     reward: float
     credits: Mapping[int, float]
-    """By request position."""
+    """Utility by request position, for the documents that somebody spoke of."""
+    cited: frozenset[int]
+    """Request positions that the answer cites."""
     query_sha256: bytes
     fresh: bool
     """Whether it was first rewarded in the window, and is not only replayed: true in one window alone."""
@@ -62,6 +64,7 @@ def example(
         used=_used(row),
         reward=reward["reward"],
         credits={position: value for position, value in credit if value is not None},
+        cited=frozenset(row["citations"] or ()),
         query_sha256=row["query_sha256"],
         fresh=reward["first_rewarded"] >= xid_from,
     )

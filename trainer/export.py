@@ -175,9 +175,7 @@ def _measure(
     return _Measured(variant=variant, parity=parity)
 
 
-def _parity(
-    logits: Sequence[Floats], exact: Sequence[Floats], *, temperature: float
-) -> Parity:
+def _parity(logits: Sequence[Floats], exact: Sequence[Floats], *, temperature: float) -> Parity:
     near = NEAR * temperature
     return Parity(
         max_difference=max(
@@ -202,7 +200,9 @@ def _is_good(precision: str, parity: Parity) -> bool:
         raise ExportRefused(message)
     good = parity.agreement >= MIN_AGREEMENT
     if not good:
-        logger.warning("left out %s: its first %d agree in %.3f", precision, TOP_K, parity.agreement)
+        logger.warning(
+            "left out %s: its first %d agree in %.3f", precision, TOP_K, parity.agreement
+        )
     return good
 
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from contract.first_stage import features
 from contract.tokens import PairTokenizer
-from trainer.datasets import Dataset, Question
 from trainer import pairs
+from trainer.datasets import Dataset, Question
 from trainer.model import Fusion, Reranker
 
 CANDIDATES: Final = 20
@@ -51,9 +51,7 @@ def fit(fusion: Fusion, sets: Sequence[Sequence[Judged]]) -> None:
     Every set counts the same. The order needs no bias: with it, a logit's sigmoid is the share of such
     candidates that are gold.
     """
-    _minimise(
-        [fusion.pair, fusion.first_stage], lambda: _mean(fusion, sets, loss=_softmax_loss)
-    )
+    _minimise([fusion.pair, fusion.first_stage], lambda: _mean(fusion, sets, loss=_softmax_loss))
     _minimise([fusion.bias], lambda: _mean(fusion, sets, loss=_logistic_loss))
 
 
@@ -104,9 +102,7 @@ def _logistic_loss(logits_N: Tensor, gold_N: Tensor) -> Tensor:
 def _minimise(parameters: Sequence[nn.Parameter], loss: Callable[[], Tensor]) -> None:
     for parameter in parameters:
         parameter.requires_grad = True
-    optimizer = torch.optim.LBFGS(
-        parameters, max_iter=ITERATIONS, line_search_fn="strong_wolfe"
-    )
+    optimizer = torch.optim.LBFGS(parameters, max_iter=ITERATIONS, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimizer.zero_grad()

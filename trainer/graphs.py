@@ -1,12 +1,15 @@
 """From torch to ONNX: one graph exported as it is, and from it the graphs that serve.
 
-    float32   fused for speed (BERT, XLM-R); as exported (ModernBERT, for which ONNX Runtime has no fusion)
-    int8      dynamic, from the unfused graph: fused attention would stay in float32
-    float16   from the fused graph, with norms, softmax and logit in float32
+float32 is fused for speed (BERT, XLM-R) or as exported (ModernBERT, for which ONNX Runtime has no fusion). int8 is
+dynamic and made from the unfused graph, since fused attention would stay in float32. float16 is made from the
+fused graph, with norms, softmax and logit in float32.
 """
 
+import logging
 import warnings
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +21,7 @@ from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST
 from onnxruntime.transformers.onnx_model import OnnxModel
 from torch import Tensor, nn
 
+from contract.first_stage import FEATURES
 from trainer.model import Reranker
 
 OPSET: Final = 17
@@ -47,9 +51,7 @@ def export(reranker: Reranker, path: Path) -> None:
         del names[2], inputs[2]
     axes = {name: {0: "pairs", 1: "tokens"} for name in names}
     axes |= {"first_stage": {0: "pairs"}, "logit": {0: "pairs"}}
-    with warnings.catch_warnings():
-        # torch calls its TorchScript exporter deprecated; the other one's graphs are not fused by ONNX Runtime.
-        warnings.simplefilter("ignore")
+    with _quietly():
         torch.onnx.export(
             _Graph(reranker).eval(),
             tuple(inputs),
@@ -68,14 +70,15 @@ def fuse(raw: Path, path: Path, *, reranker: Reranker, family: str) -> None:
         path.write_bytes(raw.read_bytes())
         return
     config = reranker.encoder.config
-    fused = optimizer.optimize_model(
-        str(raw),
-        model_type="bert",
-        num_heads=config.num_attention_heads,
-        hidden_size=config.hidden_size,
-        opt_level=0,
-    )
-    fused.save_model_to_file(str(path))
+    with _quietly():
+        fused = optimizer.optimize_model(
+            str(raw),
+            model_type="bert",
+            num_heads=config.num_attention_heads,
+            hidden_size=config.hidden_size,
+            opt_level=0,
+        )
+        fused.save_model_to_file(str(path))
     counts = Counter(node.op_type for node in onnx.load(path).graph.node)
     # The last layer asks for the first token alone, which is no Attention of the whole sequence.
     layers = len(reranker.encoder.layers())
@@ -88,28 +91,25 @@ def fuse(raw: Path, path: Path, *, reranker: Reranker, family: str) -> None:
 
 def quantize(raw: Path, path: Path) -> None:
     """Dynamic int8: weights of the linear maps per channel, activations per run."""
-    model = onnx.load(raw)
-    # Says that shapes are known, which keeps a warning about it off the log.
-    onnx.helper.set_model_props(model, {"onnx.quant.pre_process": "onnxruntime.quant"})
-    quantize_dynamic(
-        model,
-        path,
-        op_types_to_quantize=["MatMul"],
-        per_channel=True,
-        reduce_range=True,
-        weight_type=QuantType.QInt8,
-    )
+    with _quietly():
+        quantize_dynamic(
+            raw,
+            path,
+            op_types_to_quantize=["MatMul"],
+            per_channel=True,
+            # Seven bits: eight overflow on processors without VNNI, whose scores would then be others.
+            reduce_range=True,
+            weight_type=QuantType.QInt8,
+        )
 
 
 def halve(fused: Path, path: Path) -> None:
     """Float16 weights and activations; inputs, logit and what loses by it stay float32."""
     blocked = [*DEFAULT_OP_BLOCK_LIST, *IN_FLOAT32]
-    with warnings.catch_warnings():
-        # Weights under the smallest float16 are cut, as they should be.
-        warnings.simplefilter("ignore")
+    with _quietly():
         model = OnnxModel(onnx.load(fused))
         model.convert_float_to_float16(keep_io_types=True, op_block_list=blocked)
-    model.save_model_to_file(str(path))
+        model.save_model_to_file(str(path))
 
 
 class _Graph(nn.Module):
@@ -125,10 +125,27 @@ class _Graph(nn.Module):
         return logits
 
 
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """The converters warn of what we know.
+
+    torch calls its TorchScript exporter deprecated, but only its graphs are fused by ONNX Runtime; weights under
+    the smallest float16 become 0; a graph may be optimised before it is quantised, and ours must not be.
+    """
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
+
+
 def _example() -> tuple[Tensor, ...]:
     """Two pairs of eight tokens, one of them padded: any input would do, but padding must be traced."""
     ids = torch.zeros(2, 8, dtype=torch.long)
     mask = torch.ones_like(ids)
     mask[1, 6:] = 0
-    types = (torch.arange(8) > 3).long().expand(2, 8)
-    return ids, mask, types, torch.zeros(2, 3)
+    types = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1]).expand(2, 8)
+    return ids, mask, types, torch.zeros(2, len(FEATURES))

@@ -8,26 +8,26 @@ mean of the tokens goes through the value map once: keys and values of the other
 Shapes: P pairs, T tokens, H hidden size, A attention heads, D = H / A.
 """
 
-import torch
-from torch import Tensor, nn
+from typing import Any
 
-from trainer.model import BertEncoder, Encoder
+import torch
+from torch import Tensor
+from transformers.models.bert.modeling_bert import BertSelfAttention
+
+from trainer.encoders import BertEncoder, Encoder
 
 
 def pair_logits(encoder: Encoder, states_PTH: Tensor, mask_PT: Tensor) -> Tensor:
     """What `encoder.head` computes, up to rounding; a test holds them equal."""
     if not isinstance(encoder, BertEncoder):
         return encoder.head(states_PTH, mask_PT)
-    layer = encoder.layers()[-1]
+    layer: Any = encoder.layers()[-1]  # a ModuleList does not say what it holds
     context_P1H = attend_first(layer.attention.self, states_PTH, mask_PT)
     attended_P1H = layer.attention.output(context_P1H, states_PTH[:, :1])
-    states_P1H = layer.feed_forward_chunk(attended_P1H)
-    pooled = encoder.body.pooler(states_P1H) if encoder.is_bert else states_P1H
-    logits: Tensor = encoder.classifier.classifier(pooled)
-    return logits.reshape(-1)
+    return encoder.read(layer.feed_forward_chunk(attended_P1H))
 
 
-def attend_first(attention: nn.Module, states_PTH: Tensor, mask_PT: Tensor) -> Tensor:
+def attend_first(attention: BertSelfAttention, states_PTH: Tensor, mask_PT: Tensor) -> Tensor:
     """BERT's self attention as the first token asks it, (P, 1, H)."""
     heads, size = attention.num_attention_heads, attention.attention_head_size
     query_PAD = attention.query(states_PTH[:, 0]).view(-1, heads, size) * attention.scaling

@@ -192,6 +192,7 @@ def _with_texts(ids: Sequence[UUID]) -> Select[Any]:
             decisions,
             answers.c.used_k,
             answers.c.used,
+            answers.c.citations,
             query.c.body.label("query"),
             query.c.sha256.label("query_sha256"),
             bodies.label("documents"),

@@ -2,13 +2,14 @@
 
 import os
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from contract.environment import refuse_unknown
 from contract.rewards import RewardSpec
+from trainer.learner import Capacity
 
 
 class TrainerSettings(BaseSettings):
@@ -53,6 +54,12 @@ class TrainerSettings(BaseSettings):
     trainer_cache_bytes: int = Field(default=2 << 30, ge=0)
     """Activations kept in memory; what does not fit is computed again each time."""
 
+    trainer_capacities: tuple[Capacity, ...] = Field(default=tuple(Capacity), min_length=1)
+    """The rungs of the ladder that are climbed, as JSON: ["fusion", "last_layer"]."""
+    trainer_precisions: tuple[Literal["float32", "int8", "float16"], ...] = Field(
+        default=("float32", "int8", "float16"), min_length=1
+    )
+    """Variants that a new version gets, as JSON; those that its champion lacks are not tried again."""
     trainer_cap: float = Field(default=2.0, ge=1)
     """Largest weight of one step."""
     trainer_kl: tuple[float, ...] = Field(default=(0.1, 0.5), min_length=1)

@@ -77,8 +77,8 @@ def advantages(examples: Sequence[Example]) -> list[Floats]:
 
         A_t = (1 - c) (R - b) + c (u_t - mean u)
 
-    c is 0 where nobody spoke of the document; credit is centred within the list, so that one word about one
-    document alone says nothing.
+    u is what was said of a document. Where nobody spoke of any, the answer's citations speak: a cited document
+    answers for the reward, u = R, and any other is worth what was expected, u = b. c is 0 where there is neither.
     """
     expected = baseline.expected(
         [
@@ -97,16 +97,27 @@ def advantages(examples: Sequence[Example]) -> list[Floats]:
 
 def _advantage(example: Example, expected: float) -> Floats:
     surprise = np.full(example.used, example.reward - expected)
-    used = example.decision.choice.shown[: example.used].tolist()
-    credit = np.array([example.credits.get(position, np.nan) for position in used])
-    known = ~np.isnan(credit)
-    if known.sum() < 2:  # noqa: PLR2004 -- centred credit of one document is 0
+    utility = _utility(example, expected)
+    known = ~np.isnan(utility)
+    if known.sum() < 2:  # noqa: PLR2004 -- centred within the list, one word about one document says nothing
         return surprise
-    centred = credit - credit[known].mean()
+    centred = utility - utility[known].mean()
     mixed: Floats = np.where(
         known, (1 - CREDIT_SHARE) * surprise + CREDIT_SHARE * np.nan_to_num(centred), surprise
     )
     return mixed
+
+
+def _utility(example: Example, expected: float) -> Floats:
+    """(used,) what each used document was worth; NaN where nobody knows."""
+    used = example.decision.choice.shown[: example.used].tolist()
+    if any(position in example.credits for position in used):
+        return np.array([example.credits.get(position, np.nan) for position in used])
+    if example.cited.isdisjoint(used):
+        return np.full(example.used, np.nan)
+    return np.array(
+        [example.reward if position in example.cited else expected for position in used]
+    )
 
 
 def padded(logits: Sequence[Tensor]) -> Tensor:

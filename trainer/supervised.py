@@ -83,7 +83,13 @@ class Question:
             precision="float32",
         )
         return Example(
-            decision=decision, used=n, reward=0.0, credits={}, query_sha256=b"", fresh=True
+            decision=decision,
+            used=n,
+            reward=0.0,
+            credits={},
+            cited=frozenset(),
+            query_sha256=b"",
+            fresh=True,
         )
 
 

@@ -70,7 +70,7 @@ def ladder(settings: TrainerSettings) -> tuple[Rung, ...]:
             batch=settings.trainer_batch,
         )
 
-    return (
+    rungs = (
         rung(
             Capacity.FUSION,
             lr=settings.trainer_fusion_lr,
@@ -82,6 +82,7 @@ def ladder(settings: TrainerSettings) -> tuple[Rung, ...]:
             epochs=settings.trainer_last_layer_epochs,
         ),
     )
+    return tuple(each for each in rungs if each.capacity in settings.trainer_capacities)
 
 
 def climb(

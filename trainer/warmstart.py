@@ -21,13 +21,16 @@ from torch import Tensor, nn
 from contract.tokens import PairTokenizer
 from trainer import base, datasets, delta, fusion, pairs
 from trainer.datasets import Dataset, Question
-from trainer.model import BertEncoder, Reranker, UnsupportedFamily
+from trainer.encoders import BertEncoder, UnsupportedFamily
+from trainer.model import Reranker
 
 logger = logging.getLogger(__name__)
 
 STEPS: Final = 1000
 RANK: Final = 16
 CANDIDATES: Final = 20
+KEEP_EVERY: Final = 50
+"""Steps from one checkpoint to the next."""
 WRITTEN: Final = 15.0
 READ: Final = 3.0
 """Norms of the direction in the first token and in the classifier: near the best for the untrained model."""
@@ -77,16 +80,20 @@ def start_matching(reranker: Reranker, *, seed: int) -> None:
     if not isinstance(bert, BertEncoder) or bert.match is None:
         message = "only an encoder with a match can start from it"
         raise UnsupportedFamily(message)
-    direction = torch.randn(
-        bert.match.direction.shape, generator=torch.Generator().manual_seed(seed)
-    )
+    shape = bert.match.direction.shape
+    direction = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
     direction /= direction.norm()
+    pooler, classifier = (_linear(module) for module in bert.head_modules())
     with torch.no_grad():
         bert.match.direction.copy_(WRITTEN * direction)
-        bert.body.pooler.dense.weight.copy_(torch.eye(len(direction)))
-        bert.body.pooler.dense.bias.zero_()
-        bert.classifier.classifier.weight.copy_(READ * direction[None])
-        bert.classifier.classifier.bias.zero_()
+        pooler.weight.copy_(torch.eye(len(direction)))
+        classifier.weight.copy_(READ * direction[None])
+        pooler.bias.zero_()
+        classifier.bias.zero_()
+
+
+def _linear(module: nn.Module) -> nn.Linear:
+    return next(each for each in module.modules() if isinstance(each, nn.Linear))
 
 
 def train(
@@ -103,7 +110,7 @@ def train(
     done = _resume(optimizer, parameters, checkpoint)
     started = time.monotonic()
     recent = 0.0
-    for step, lists in enumerate(_steps(sets, plan)):
+    for step, lists in enumerate(steps(sets, plan)):
         if step < done:
             continue
         for group in optimizer.param_groups:
@@ -116,12 +123,14 @@ def train(
         recent += (float(loss.detach()) - recent) / min(step - done + 1, 25)
         if (step + 1) % 10 == 0 or step + 1 == plan.steps:
             rate = (step + 1 - done) / (time.monotonic() - started)
-            logger.info("step %d of %d: loss %.3f, %.2f steps/s", step + 1, plan.steps, recent, rate)
-        if (step + 1) % 50 == 0 or step + 1 == plan.steps:
+            logger.info(
+                "step %d of %d: loss %.3f, %.2f steps/s", step + 1, plan.steps, recent, rate
+            )
+        if (step + 1) % KEEP_EVERY == 0 or step + 1 == plan.steps:
             _keep(optimizer, parameters, checkpoint, done=step + 1)
 
 
-def _steps(sets: Sequence[Dataset], plan: Plan) -> Iterator[list[TrainingList]]:
+def steps(sets: Sequence[Dataset], plan: Plan) -> Iterator[list[TrainingList]]:
     """The lists of each step. A set is drawn in proportion to the square root of its size."""
     rng = random.Random(plan.seed)
     queues = [_endless(dataset, rng) for dataset in sets]
@@ -130,7 +139,7 @@ def _steps(sets: Sequence[Dataset], plan: Plan) -> Iterator[list[TrainingList]]:
         lists: list[TrainingList] = []
         while len(lists) < plan.lists_per_step:
             dataset, question = next(rng.choices(queues, weights)[0])
-            found = _list(dataset, question, plan=plan, characters=plan.characters(step), rng=rng)
+            found = training_list(dataset, question, plan=plan, characters=plan.characters(step), rng=rng)
             lists += [found] if found else []
         yield lists
 
@@ -142,7 +151,7 @@ def _endless(dataset: Dataset, rng: random.Random) -> Iterator[tuple[Dataset, Qu
         yield from ((dataset, question) for question in questions)
 
 
-def _list(
+def training_list(
     dataset: Dataset, question: Question, *, plan: Plan, characters: int, rng: random.Random
 ) -> TrainingList | None:
     """None where the cut text no longer answers, or too few others certainly do not answer."""

@@ -22,9 +22,9 @@ QUESTIONS_PER_POLICY: Final = 2
 SINGLE_SHARE: Final = 0.08
 """Policies that exist only once, as a current text."""
 HELD_OUT_EVERY: Final = 3
-MARKS_OF_OLD: Final = (1, 2, 2)
+MARKS_OF_OLD: Final = (1, 2, 2, 2)
 """How many marks a superseded text carries: a banner, a footer or both; each number here is equally likely."""
-MARKS_OF_CURRENT: Final = (0, 0, 0, 1, 1, 2)
+MARKS_OF_CURRENT: Final = (0, 0, 1)
 """The same for a current text, whose marks are counterparts. Without one, it says nothing about its standing."""
 TITLES: Final = (
     "{chapter}: {subject}. {text}",

@@ -38,6 +38,8 @@ CANDIDATES: Final = 20
 QUESTIONS: Final = 1500
 RESAMPLES: Final = 10_000
 DEPTH: Final = 10
+AT_ONCE: Final = 50
+"""Questions whose pairs are sorted by length together."""
 TOKENS_AT_ONCE: Final = 1024
 BI_ENCODER_TOKENS: Final = 256
 """What sentence-transformers reads of a text with these weights."""
@@ -134,8 +136,11 @@ def evaluate(
 ) -> dict[str, object]:
     """weights: what the fusion gives to each first-stage feature."""
     asked = _asked(dataset, questions=questions, seed=seed)
-    logger.info("%s: %d questions", dataset.name, len(asked))
-    ranks = _ranks(asked, encoder.logits(asked), _cosines(asked), weights)
+    logits: list[Floats] = []
+    for start in range(0, len(asked), AT_ONCE):
+        logits += encoder.logits(asked[start : start + AT_ONCE])
+        logger.info("%s: %d of %d questions", dataset.name, len(logits), len(asked))
+    ranks = _ranks(asked, logits, _cosines(asked), weights)
     return {
         "set": dataset.name,
         "n": len(asked),
@@ -157,7 +162,8 @@ def evaluate(
 def _asked(dataset: Dataset, *, questions: int, seed: int) -> list[Asked]:
     pool = dataset.questions["test"]
     chosen = random.Random(seed).sample(  # noqa: S311 -- a seeded sample, no secret
-        pool, min(questions, len(pool)))
+        pool, min(questions, len(pool))
+    )
     return [
         Asked(question=each, candidates=tuple(dataset.candidates(each, n=CANDIDATES)))
         for each in chosen

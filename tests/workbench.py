@@ -1,8 +1,7 @@
 """A trainer in a test: the real worker over real servers, and the traffic that its starting model has answered."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +49,8 @@ def settings(database_url: str, redis_url: str, folder: Path, **values: Any) -> 
         "trainer_last_layer_lr": 3e-3,
         "trainer_last_layer_epochs": 3,
         "trainer_kl": (0.1,),
+        "trainer_capacities": ("last_layer",),
+        "trainer_precisions": ("float32",),
         "trainer_metrics_port": 0,
         "trainer_lease_s": 2.0,
     }
@@ -92,7 +93,9 @@ def traffic(
     with engine.begin() as connection:
         for number in range(decisions):
             query = " ".join(rng.choice(trainees.WORDS, size=4))
-            documents = [" ".join(rng.choice(trainees.WORDS, size=3)) for _ in range(trainees.CANDIDATES)]
+            documents = [
+                " ".join(rng.choice(trainees.WORDS, size=3)) for _ in range(trainees.CANDIDATES)
+            ]
             decision_id = logbook.decision(
                 connection,
                 query=query,

@@ -83,8 +83,9 @@ class Champion:
 
     @property
     def temperature(self) -> float:
-        """Of its torch logits."""
-        return self.manifest.variants["float32"].temperature
+        """Of its torch logits, which are those of the float32 file; the others' are near."""
+        variants = self.manifest.variants
+        return variants.get("float32", next(iter(variants.values()))).temperature
 
     @contextmanager
     def wearing(self, state: Mapping[str, Tensor]) -> Iterator[Reranker]:

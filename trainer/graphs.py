@@ -97,8 +97,6 @@ def quantize(raw: Path, path: Path) -> None:
             path,
             op_types_to_quantize=["MatMul"],
             per_channel=True,
-            # Seven bits: eight overflow on processors without VNNI, whose scores would then be others.
-            reduce_range=True,
             weight_type=QuantType.QInt8,
         )
 

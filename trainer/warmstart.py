@@ -139,7 +139,9 @@ def steps(sets: Sequence[Dataset], plan: Plan) -> Iterator[list[TrainingList]]:
         lists: list[TrainingList] = []
         while len(lists) < plan.lists_per_step:
             dataset, question = next(rng.choices(queues, weights)[0])
-            found = training_list(dataset, question, plan=plan, characters=plan.characters(step), rng=rng)
+            found = training_list(
+                dataset, question, plan=plan, characters=plan.characters(step), rng=rng
+            )
             lists += [found] if found else []
         yield lists
 

@@ -70,13 +70,14 @@ class Application:
         )
         used = [ask.documents[result["index"]].text for result in ranked["results"]]
         started = time.monotonic()
-        answer = await self.read(ask, used)
+        answer, places = await self.read(ask, used)
         latency_ms = (time.monotonic() - started) * 1000
         await self._post(
             f"/v1/decisions/{ranked['id']}/answer",
             {
                 "used_k": len(used),
                 "text": answer,
+                "citations": [ranked["results"][place - 1]["index"] for place in places],
                 "model": self.reader_model,
                 "latency_ms": latency_ms,
             },
@@ -100,8 +101,8 @@ class Application:
             },
         )
 
-    async def read(self, ask: Ask, used: list[str]) -> str:
-        """What the reader answers from these texts. Raises `ReaderFailed`."""
+    async def read(self, ask: Ask, used: list[str]) -> tuple[str, list[int]]:
+        """What the reader answers from these texts, and the places of those it cites. Raises `ReaderFailed`."""
         request = {
             "model": self.reader_model,
             "temperature": 0,
@@ -113,9 +114,10 @@ class Application:
         try:
             response = await self.reader.post("chat/completions", json=request)
             response.raise_for_status()
-            return str(response.json()["choices"][0]["message"]["content"])
+            message = str(response.json()["choices"][0]["message"]["content"])
         except (httpx.HTTPError, ValueError, LookupError) as failure:
             raise ReaderFailed(f"the reader gave no answer: {failure!r}") from failure
+        return prompt.cited(message, used=len(used))
 
     async def _post(self, path: str, body: object) -> Any:  # noqa: ANN401 - JSON
         try:

@@ -47,7 +47,7 @@ async def answers(
 
     async def one(ask: Ask, order: Sequence[int]) -> Answered:
         used = [ask.documents[position].text for position in order[:TOP_N]]
-        answer = await application.read(ask, used)
+        answer, _ = await application.read(ask, used)
         quality = application.world.grade(ask, used, answer)
         return Answered(ask=ask, decision_id="", version=VERSION, quality=quality)
 

@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 
 from examples.demo import prompt
+from examples.demo.grading import NOT_STATED
 from examples.demo.worlds import Read
 
 MODEL: Final = "simulated-reader"
@@ -52,8 +53,7 @@ def app(read: Read) -> FastAPI:
 
     @api.post("/v1/chat/completions")
     async def complete(request: ChatRequest) -> ChatResponse:
-        question, used = prompt.parse(request.messages[-1].content)
-        answer = Message(role="assistant", content=read(question, used))
+        answer = Message(role="assistant", content=_said(read, request.messages[-1].content))
         return ChatResponse(
             id=f"chatcmpl-{uuid4().hex}",
             created=int(time.time()),
@@ -62,6 +62,16 @@ def app(read: Read) -> FastAPI:
         )
 
     return api
+
+
+def _said(read: Read, message: str) -> str:
+    """The answer of the first passage that states one, which it cites."""
+    question, used = prompt.parse(message)
+    for place, text in enumerate(used, start=1):
+        answer = read(question, [text])
+        if answer != NOT_STATED:
+            return prompt.cite(answer, place)
+    return NOT_STATED
 
 
 @contextmanager

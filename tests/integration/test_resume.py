@@ -11,8 +11,8 @@ from sqlalchemy import select, text
 
 from contract.store import Store
 from contract.tables import promotions, training_runs
-from tests import workbench
-from trainer import evaluations, join, publish, runs
+from tests import models, trainees, workbench
+from trainer import evaluations, export, join, publish, runs
 from trainer.candidates import Workshop
 from trainer.runs import Status
 from trainer.settings import TrainerSettings
@@ -51,14 +51,22 @@ def processes():
     return context
 
 
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exported")
+    return export.export_base(str(trainees.base(folder / "base")), folder / "version").folder
+
+
 @pytest.mark.parametrize("step", BEFORE)
 def test_a_killed_round_is_taken_up_and_counts_everything_once(
-    step, processes, database_url, redis_url, engine, tmp_path
+    step, exported, processes, database_url, redis_url, engine, tmp_path
 ):
     settings = workbench.settings(database_url, redis_url, tmp_path)
-    base = workbench.start(settings, tmp_path / "base")
     store = Store(settings.artifacts_url)
+    base = models.publish(engine, store, exported).version
     served = Workshop(settings, store, threads=1).served(base, "float32")
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE leases SET expires_at = now() - interval '1 s'"))
     workbench.traffic(engine, served, decisions=DECISIONS)
 
     child = processes.Process(target=doomed, args=(settings.model_dump(), step))

@@ -1,13 +1,19 @@
+from datetime import timedelta
+
 import pytest
 import redis
-from sqlalchemy import func, select
+from sqlalchemy import select
 
+from contract import publication
 from contract.pointer import Keys, Live
-from contract.tables import evaluations, model_versions, promotions, training_runs
-from tests import workbench
-from trainer.candidates import Workshop
-from trainer.runs import Status
+from contract.publication import Action
 from contract.store import Store
+from contract.tables import evaluations, model_versions, promotions, rewards, training_runs
+from tests import workbench
+from trainer import register, rounds, runs
+from trainer.candidates import Workshop
+from trainer.join import Window
+from trainer.runs import Status
 
 DECISIONS = 500
 
@@ -39,15 +45,117 @@ def test_a_round_learns_proves_and_publishes_a_better_model(settings, base, engi
         status = worker.step()
 
     assert status is Status.PROMOTED
-    ((epoch, version, run_id),) = [
-        row for row in rows(engine, promotions, "epoch", "version", "run_id") if row.epoch > 1
+    epochs = rows(engine, promotions, "epoch", "action", "version", "run_id")
+    ((run_id, version, n_decisions, skipped),) = rows(
+        engine, training_runs, "run_id", "produced", "n_decisions", "skipped"
+    )
+    assert (n_decisions, skipped) == (DECISIONS, {})
+    assert [tuple(each) for each in epochs] == [
+        (1, "init", base, None),
+        (2, "promote", version, run_id),
     ]
-    assert epoch == 2
-    ((_, produced, n_decisions),) = rows(engine, training_runs, "run_id", "produced", "n_decisions")
-    assert (produced, n_decisions) == (version, DECISIONS)
+    assert dict(rows(engine, model_versions, "version", "status")) == {
+        base: "retired",
+        version: "champion",
+    }
+    verdicts = rows(engine, evaluations, "kind", "verdict", "champion", "version")
+    assert [tuple(each) for each in verdicts] == [
+        (kind, "pass", base, version) for kind in ("parity", "golden", "offline")
+    ]
+    assert announced(redis_url, settings) == Live(line="default", epoch=2, version=version)
+
+
+def test_registering_twice_changes_nothing(settings, base, engine, tmp_path):
+    again = register.register(settings, base=str(tmp_path / "base"))
+
+    assert again == base
+    assert len(rows(engine, promotions, "epoch")) == 1
+
+
+def test_what_is_no_better_is_not_published_and_its_rows_are_asked_again(settings, base, engine):
+    answer(settings, engine, base, decisions=120)
+    with workbench.worker(settings) as worker:
+        first = worker.step()
+        idle = worker.step()
+        answer(settings, engine, base, decisions=120, seed=1)
+        second = worker.step()
+
+    # 120 decisions have about 40 gate queries, and 240 about 80: never enough for a verdict.
+    assert {first, second} <= {Status.REJECTED, Status.NOTHING_TO_LEARN}
+    assert idle is None
+    assert rows(engine, promotions, "epoch") == [(1,)]
+    windows = sorted(rows(engine, training_runs, "xid_to", "xid_from", "n_decisions"))
+    assert [(each.xid_from, each.n_decisions) for each in windows] == [(0, 120), (0, 240)]
+
+
+def test_a_round_that_fails_is_noted_and_promotes_nothing(settings, base, engine, monkeypatch):
+    answer(settings, engine, base, decisions=120)
+    monkeypatch.setattr(rounds, "split", broken)
+
+    with workbench.worker(settings) as worker:
+        status = worker.step()
+
+    assert status is Status.FAILED
+    assert rows(engine, training_runs, "status", "error") == [("failed", "ValueError: broken")]
+    assert rows(engine, promotions, "epoch") == [(1,)]
+
+
+def test_a_frozen_line_is_left_alone(settings, base, engine):
+    answer(settings, engine, base, decisions=120)
+    with engine.begin() as connection:
+        token = connection.execute(
+            publication.take_lease(
+                "default", holder="operator", ttl=timedelta(minutes=1), force=True
+            )
+        ).scalar_one()
+        connection.execute(
+            publication.promote(
+                "default",
+                base,
+                expected_epoch=1,
+                token=token,
+                actor="operator",
+                reason="hold it",
+                action=Action.FREEZE,
+            )
+        )
+        connection.execute(publication.release_lease("default", holder="operator"))
+
+    with workbench.worker(settings) as worker:
+        assert worker.step() is None
+
+    assert rows(engine, training_runs, "run_id") == []
+
+
+def test_while_another_trainer_holds_the_lease_nothing_is_done(settings, base, engine):
+    answer(settings, engine, base, decisions=120)
+
+    with workbench.worker(settings) as leader, workbench.worker(settings) as other:
+        leader._lease.take()
+        assert other.step() is None
+
+    assert rows(engine, training_runs, "run_id") == []
+    assert rows(engine, rewards, "revision") == []
+
+
+def test_a_round_that_began_with_another_champion_is_ended(settings, base, engine):
+    with engine.begin() as connection:
+        window = Window.of("default", settings.reward_spec, xid_from=0, xid_to=1)
+        runs.start(connection, window, champion="before", token=1, seed=0, config={})
+
+    with workbench.worker(settings) as worker:
+        status = worker.step()
+
+    assert status is Status.FAILED
+    ((error,),) = rows(engine, training_runs, "error")
+    assert error.startswith("EpochMoved")
+
+
+def broken(*_, **__):
+    raise ValueError("broken")
+
+
+def announced(redis_url, settings):
     with redis.Redis.from_url(redis_url, decode_responses=True) as client:
         document = client.hget(Keys.of("default").state, "document")
-    secret = settings.secret.get_secret_value().encode()
-    assert Live.of_signed(document, secret=secret) == Live(
-        line="default", epoch=2, version=version
-    )
+    return Live.of_signed(document, secret=settings.secret.get_secret_value().encode())

@@ -3,11 +3,12 @@ from collections.abc import Sequence
 import httpx
 
 from examples.demo import prompt, reader
+from examples.demo.grading import NOT_STATED
 
 
 def test_the_reader_answers_over_http_as_openai_does() -> None:
     def read(question: str, used: Sequence[str]) -> str:
-        return f"{question} {used[1]}"
+        return f"{question} {used[0]}" if used == ["Now."] else NOT_STATED
 
     body = {
         "model": "any",
@@ -24,5 +25,5 @@ def test_the_reader_answers_over_http_as_openai_does() -> None:
     assert response.status_code == 200
     assert response.json()["choices"][0]["message"] == {
         "role": "assistant",
-        "content": "When? Now.",
+        "content": "When? Now. [2]",
     }

@@ -111,7 +111,7 @@ async def test_a_lap_reranks_answers_and_rewards(
     assert (request["top_n"], request["explore"]) == (3, "auto")
     ((path, answer),) = service.answers
     assert path == "decisions/decision-0/answer"
-    assert (answer["used_k"], answer["text"]) == (3, "d")
+    assert (answer["used_k"], answer["text"], answer["citations"]) == (3, "d", [3])
     ((_, feedback),) = service.feedback
     assert (feedback["decision_id"], feedback["value"]) == ("decision-0", 1.0)
     assert (tally.rewards, tally.failures) == ([1.0], [])

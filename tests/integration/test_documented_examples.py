@@ -2,19 +2,21 @@ import asyncio
 import re
 from pathlib import Path
 
+import pytest
 from sqlalchemy import Engine
 
 from tests import models, serving
 from tests.sockets import on_a_socket
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "api.md"
+ROOT = Path(__file__).parents[2]
 
 
-async def test_every_example_of_the_api_runs_from_top_to_bottom(
-    tmp_path: Path, engine: Engine, database_url: str, redis_url: str
+@pytest.mark.parametrize(("document", "count"), [("README.md", 4), ("docs/api.md", 12)])
+async def test_every_documented_example_runs_from_top_to_bottom(
+    document: str, count: int, *, tmp_path: Path, engine: Engine, database_url: str, redis_url: str
 ):
     settings = serving.settings(tmp_path, database_url=database_url, redis_url=redis_url)
-    examples = re.findall(r"```bash\n(.*?)```", DOCUMENT.read_text(), flags=re.DOTALL)
+    examples = re.findall(r"```bash\n(.*?)```", (ROOT / document).read_text(), flags=re.DOTALL)
     async with serving.running(settings, engine) as service:
         for seed in (0, 1):
             models.make(tmp_path / f"model{seed}", seed=seed)
@@ -24,7 +26,7 @@ async def test_every_example_of_the_api_runs_from_top_to_bottom(
             script = "\n".join(examples).replace("http://127.0.0.1:8000", url)
             code, said = await run(script, tmp_path)
 
-    assert len(examples) == 12
+    assert len(examples) == count
     assert code == 0, said
 
 

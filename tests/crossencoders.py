@@ -32,7 +32,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyzäöüß0123456789.,;:?!'-"
 def model(family: str, **changes: object) -> PreTrainedModel:
     """Weights large enough that logits differ visibly."""
     torch.manual_seed(0)
-    classifier = MAKERS[family](SIZES | changes).eval()
+    classifier: PreTrainedModel = MAKERS[family](SIZES | changes).eval()
     for name, parameter in classifier.named_parameters():
         if "norm" not in name.lower():
             torch.nn.init.normal_(parameter, std=0.25)
@@ -77,7 +77,7 @@ def _modernbert(sizes: dict) -> PreTrainedModel:
         cls_token_id=2,
         sep_token_id=3,
         local_attention=8,
-        global_attn_every_n_layers=2,
+        global_attn_every_n_layers=2,  # type: ignore[call-arg]  # taken, and not declared
         max_position_embeddings=512,
     )
     return ModernBertForSequenceClassification(config)

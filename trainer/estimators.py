@@ -80,7 +80,7 @@ class Estimate:
 class Doubt(StrEnum):
     """Why an estimate is not to be believed."""
 
-    UNBALANCED = "the weights do not average to 1: the logged propensities or the scores are wrong"
+    UNBALANCED = "its weights and the champion's differ in the mean: wrong propensities, or too few explored answers"
     FEW_EFFECTIVE = "too far from what was shown: the effective sample share is under .2"
     UNSUPPORTED = "over 2 % of its rankings could never have been shown"
     FEW_QUERIES = "too few distinct queries"

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import PreTrainedModel
 
 from contract.tokens import PairTokenizer, pad
 from tests import crossencoders
@@ -63,7 +64,9 @@ def test_another_family_is_refused(tmp_path: Path):
 
 
 def test_a_model_without_a_classifier_is_refused(tmp_path: Path):
-    crossencoders.model("bert").bert.save_pretrained(tmp_path)
+    body = crossencoders.model("bert").base_model
+    assert isinstance(body, PreTrainedModel)
+    body.save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"id2label": {"0": "LABEL_0"}}))
 

@@ -30,7 +30,8 @@ def dataset(tmp_path: Path) -> Dataset:
         {"id": t, "question": f"what is {t}", "answers": [c], "passage_id": t, "title": ""}
         for t, c in zip(things, COLOURS, strict=True)
     ]
-    for name, rows in {"passages": passages, "questions.train": questions}.items():
+    files: dict[str, list] = {"passages": passages, "questions.train": questions}
+    for name, rows in files.items():
         lines = "".join(json.dumps(row) + "\n" for row in rows)
         (tmp_path / f"{name}.jsonl").write_text(lines, encoding="utf-8")
     return datasets.load(tmp_path)

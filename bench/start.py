@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import onnxruntime
@@ -63,6 +63,7 @@ class CrossEncoder:
     def __init__(self, folder: Path, manifest: Manifest, *, precision: str, threads: int) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         file = folder / manifest.variants[precision].file
         self._session = onnxruntime.InferenceSession(
             str(file), options, providers=["CPUExecutionProvider"]
@@ -237,25 +238,24 @@ def main() -> None:
         encoder = CrossEncoder(
             folder, made.manifest, precision=arguments.precision, threads=arguments.threads
         )
-        sets = [
-            evaluate(
+        report: dict[str, Any] = {
+            "command": " ".join(["python -m bench.start", *sys.argv[1:]]),
+            "base": arguments.base,
+            "precision": arguments.precision,
+            "seed": arguments.seed,
+            "sets": [],
+        }
+        for data in arguments.data:
+            found = evaluate(
                 datasets.load(data),
                 encoder,
                 state["fusion.first_stage"].astype(np.float64),
                 questions=arguments.questions,
                 seed=arguments.seed,
             )
-            for data in arguments.data
-        ]
-    report = {
-        "command": " ".join(["python -m bench.start", *sys.argv[1:]]),
-        "base": arguments.base,
-        "precision": arguments.precision,
-        "seed": arguments.seed,
-        "sets": sets,
-    }
-    arguments.out.parent.mkdir(exist_ok=True)
-    arguments.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+            report["sets"].append(found)
+            arguments.out.parent.mkdir(exist_ok=True)
+            arguments.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,12 @@ SIZES = {
     "attn_implementation": "eager",
 }
 SPECIAL = ("<pad>", "<unk>", "<s>", "</s>")
-LETTERS = "abcdefghijklmnopqrstuvwxyzäöüß0123456789.,;:?!'-"
+WORDS = (
+    *("the", "a", "is", "of", "in", "and", "how", "what", "to", "for", "may", "not", "no", "days"),
+    *("der", "die", "und", "ein", "after", "from", "can", "it", "with", "are", ".", ",", "?"),
+    *(f"thing{number}" for number in range(8)),
+    *("red", "blue", "green", "white", "black", "brown", "pink", "grey"),
+)
 
 
 def model(family: str, **changes: object) -> PreTrainedModel:
@@ -46,10 +51,10 @@ def folder(path: Path, family: str, **changes: object) -> Path:
 
 
 def tokenizer() -> Tokenizer:
-    """One token for each letter; pairs as <s> query </s> document </s>, typed 0 and 1."""
-    pieces = [*SPECIAL, *LETTERS, *(f"##{letter}" for letter in LETTERS)]
+    """A few words, one token for any other; pairs as <s> query </s> document </s>, typed 0 and 1."""
+    pieces = [*SPECIAL, *WORDS]
     made = Tokenizer(
-        models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="<unk>")
+        models.WordLevel({piece: i for i, piece in enumerate(pieces)}, unk_token="<unk>")
     )
     made.normalizer = normalizers.Lowercase()
     made.pre_tokenizer = pre_tokenizers.Whitespace()

@@ -46,6 +46,8 @@ def settings(database_url: str, redis_url: str, folder: Path, **values: Any) -> 
         "trainer_reward_wait_s": 1.0,
         "trainer_round_min_rewards": 100,
         "trainer_threads": 1,
+        "trainer_tune_share": 0.15,
+        "trainer_gate_share": 0.35,
         "trainer_last_layer_lr": 3e-3,
         "trainer_last_layer_epochs": 3,
         "trainer_kl": (0.1,),

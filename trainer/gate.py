@@ -157,11 +157,11 @@ def offline(
 ) -> Verdict:
     """Delta-beta-IPS over the gate queries' decisions, both models scored by the file that serves.
 
-    expected_gain: what the tune queries promised; a small gain must be seen on more queries.
+    expected_gain: what the tune queries promised. A gain that is small there and here must be seen on more queries.
     """
     evidence = gather(candidate, champion, examples, rng=np.random.default_rng(seed))
     gain = delta_beta_ips(evidence)
-    doubted = doubts(evidence, expected_gain=expected_gain)
+    doubted = doubts(evidence, expected_gain=max(expected_gain, gain.value))
     answer, reason = _answer(gain, doubted, alpha=alpha)
     low, high = gain.low(alpha), gain.high(alpha)
     return Verdict(

@@ -14,6 +14,7 @@ from typing import Final
 from contract.records import Candidate
 
 FILE: Final = Path(__file__).with_name("reference.jsonl")
+QUERIES: Final = 2
 LIST_LENGTH: Final = 20
 
 
@@ -27,20 +28,20 @@ class ReferenceList:
 
 @cache
 def lists() -> tuple[ReferenceList, ...]:
-    """One for each query: the texts of its own topic among those of the topics that follow."""
+    """Two of each topic's queries, each with the texts of its own topic among those of the topics that follow."""
     topics = [json.loads(line) for line in FILE.read_text(encoding="utf-8").splitlines()]
     return tuple(
         _list(query, _texts(topics, number))
         for number, topic in enumerate(topics)
-        for query in topic["queries"]
+        for query in topic["queries"][:QUERIES]
     )
 
 
 @cache
 def golden() -> tuple[ReferenceList, ...]:
-    """Two texts for every second query, and one query with a text that does not fit."""
+    """Two texts for every second list, and one query with a text that does not fit."""
     pairs = [
-        ReferenceList(query=each.query, candidates=each.candidates[:2]) for each in lists()[::2]
+        ReferenceList(query=each.query, candidates=each.candidates[:2]) for each in lists()[1::2]
     ]
     everything = " ".join(candidate.text for candidate in lists()[0].candidates)
     long = Candidate(text=f"{everything} {everything}", score=1.0)

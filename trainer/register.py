@@ -83,7 +83,9 @@ def _live(engine: Engine, line: str) -> str | None:
 def _store_base(engine: Engine, settings: TrainerSettings, *, base: str, line: str) -> str:
     settings.cache_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=settings.cache_dir, prefix=".export-") as parent:
-        made = export.export_base(base, Path(parent) / "version")
+        made = export.export_base(
+            base, Path(parent) / "version", precisions=settings.trainer_precisions
+        )
         for precision, parity in made.parity.items():
             logger.info("export.measured precision=%s %s", precision, parity)
         store = Store(settings.artifacts_url)

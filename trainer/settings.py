@@ -45,9 +45,9 @@ class TrainerSettings(BaseSettings):
     trainer_seed: int = 0
     """Every random choice of a round follows from it and from the round's number."""
 
-    trainer_tune_share: float = Field(default=0.15, ge=0, lt=1)
+    trainer_tune_share: float = Field(default=0.1, ge=0, lt=1)
     """Share of queries that choose how far to go."""
-    trainer_gate_share: float = Field(default=0.35, gt=0, lt=1)
+    trainer_gate_share: float = Field(default=0.3, gt=0, lt=1)
     """Share of queries that judge and never train."""
     trainer_replay: int = Field(default=20_000, ge=1)
     """Newest rewarded decisions that a round looks back on."""

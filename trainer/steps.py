@@ -75,10 +75,12 @@ def choices(
 def advantages(examples: Sequence[Example]) -> list[Floats]:
     """How much better than expected each used document did, (used,) for each example.
 
-        A_t = (1 - c) (R - b) + c (u_t - mean u)
+        A_t = (1 - c) (R - b) + c (u_t - mean u)      where somebody spoke of the documents: u_t says what of this one
+        A_t = R - b if cited, else 0                  where nobody did, and the answer cites some of them
+        A_t = R - b                                   where nothing is known but the reward
 
-    u is what was said of a document. Where nobody spoke of any, the answer's citations speak: a cited document
-    answers for the reward, u = R, and any other is worth what was expected, u = b. c is 0 where there is neither.
+    An answer is made from what it cites: what it passed over neither earned the reward nor spoilt it, and would
+    only add noise.
     """
     expected = baseline.expected(
         [
@@ -97,27 +99,15 @@ def advantages(examples: Sequence[Example]) -> list[Floats]:
 
 def _advantage(example: Example, expected: float) -> Floats:
     surprise = np.full(example.used, example.reward - expected)
-    utility = _utility(example, expected)
-    known = ~np.isnan(utility)
-    if known.sum() < 2:  # noqa: PLR2004 -- centred within the list, one word about one document says nothing
-        return surprise
-    centred = utility - utility[known].mean()
-    mixed: Floats = np.where(
-        known, (1 - CREDIT_SHARE) * surprise + CREDIT_SHARE * np.nan_to_num(centred), surprise
-    )
-    return mixed
-
-
-def _utility(example: Example, expected: float) -> Floats:
-    """(used,) what each used document was worth; NaN where nobody knows."""
     used = example.decision.choice.shown[: example.used].tolist()
-    if any(position in example.credits for position in used):
-        return np.array([example.credits.get(position, np.nan) for position in used])
-    if example.cited.isdisjoint(used):
-        return np.full(example.used, np.nan)
-    return np.array(
-        [example.reward if position in example.cited else expected for position in used]
-    )
+    credit = np.array([example.credits.get(position, np.nan) for position in used])
+    known = ~np.isnan(credit)
+    if known.sum() > 1:  # centred within the list, one word about one document says nothing
+        centred = np.nan_to_num(credit - credit[known].mean())
+        mixed: Floats = (1 - CREDIT_SHARE) * surprise + CREDIT_SHARE * centred
+        return np.where(known, mixed, surprise)
+    cited = np.array([position in example.cited for position in used])
+    return np.where(cited, surprise, 0.0) if cited.any() else surprise
 
 
 def padded(logits: Sequence[Tensor]) -> Tensor:

@@ -17,7 +17,7 @@ from rankloop import leash
 from rankloop.home import last_lines
 
 HOST: Final = "127.0.0.1"
-START_S: Final = 300.0
+START_S: Final = 900.0
 STOP_S: Final = 90.0
 
 

@@ -144,6 +144,12 @@ def last_end(connection: Connection, line: str, spec: RewardSpec) -> int:
     return _end(connection, _ends(spec).where(training_runs.c.line == line))
 
 
+def begun(connection: Connection, line: str) -> int:
+    """How many rounds the line has had."""
+    statement = select(func.count()).select_from(training_runs).where(training_runs.c.line == line)
+    return connection.execute(statement).scalar_one()
+
+
 def evidence_spent(connection: Connection, run: Run) -> int:
     """How many earlier rounds asked the log whether something beats this champion."""
     statement = select(func.count(func.distinct(evaluations.c.run_id))).where(

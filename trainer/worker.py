@@ -124,7 +124,7 @@ class Worker:
             Window.of(live.line, spec, xid_from=xid_from, xid_to=xid_to),
             champion=live.version,
             token=token,
-            seed=self._settings.trainer_seed + xid_to,
+            seed=self._settings.trainer_seed + runs.begun(connection, live.line),
             config=self._settings.public(),
         )
 

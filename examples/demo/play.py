@@ -16,9 +16,9 @@ from examples.demo.show import Bar, Show
 from examples.demo.traffic import Noise, Tally
 from examples.demo.watch import Verdicts, look, watch
 
-CURVE_QUESTIONS: Final = 150
+CURVE_QUESTIONS: Final = 100
 """Held-out questions asked after each promotion, while traffic goes on; all of them are asked before and after."""
-LAST_ROUND_S: Final = 180.0
+LAST_ROUND_S: Final = 300.0
 BAR_S: Final = 0.5
 
 

@@ -50,7 +50,7 @@ def settings(database_url: str, redis_url: str, folder: Path, **values: Any) -> 
         "trainer_gate_share": 0.35,
         "trainer_last_layer_lr": 3e-3,
         "trainer_last_layer_epochs": 3,
-        "trainer_kl": (0.1,),
+        "trainer_kl": (0.3,),
         "trainer_capacities": ("last_layer",),
         "trainer_precisions": ("float32",),
         "trainer_metrics_port": 0,
@@ -89,9 +89,9 @@ def start(configuration: TrainerSettings, folder: Path) -> str:
 def traffic(
     engine: Engine, served: Served, *, decisions: int, seed: int = 0, ago_s: float = 600.0
 ) -> None:
-    """Requests answered by this version, half of them explored; who shows "new" first is rewarded."""
+    """Requests answered by this version, most of them explored; who shows "new" first is rewarded."""
     rng = np.random.default_rng(seed)
-    rule = Policy(epsilon=0.5, temperature=served.temperature)
+    rule = Policy(epsilon=0.9, temperature=served.temperature)
     with engine.begin() as connection:
         for number in range(decisions):
             query = " ".join(rng.choice(trainees.WORDS, size=4))

@@ -38,10 +38,11 @@ TOP_K: Final = 3
 ROUGH: Final = "int8"
 FEW: Final = 4
 """Every so many lists are scored by the variants that hardly differ from torch."""
-NEAR: Final = 0.1
-"""Candidates whose logits differ by less than this share of the temperature count as equal."""
-MIN_AGREEMENT: Final = 0.95
-"""Below it, a variant is left out of the version."""
+NEAR: Final = 0.25
+"""Candidates whose logits differ by less than this share of the temperature count as equal: exploration shows one of
+them but e^0.25 = 1.3 times as often as the other."""
+MIN_AGREEMENT: Final = 0.99
+"""Below it, a variant is left out of a version, and a gate refuses it: a base must not serve what no heir may."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +51,7 @@ class Parity:
 
     max_difference: float
     agreement: float
-    """Share of lists whose first three are torch's, up to ties within a tenth of the temperature."""
+    """Share of lists whose first three are torch's, up to ties within a quarter of the temperature."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,11 +28,11 @@ from trainer.estimators import (
     effective_share,
 )
 from trainer.examples import Example
+from trainer.export import MIN_AGREEMENT
 from trainer.splits import cluster
 
 Floats: TypeAlias = NDArray[np.float64]
 
-MIN_AGREEMENT: Final = 0.99
 MAX_NDCG_DROP: Final = 0.01
 DEPTH: Final = 10
 

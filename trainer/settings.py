@@ -66,7 +66,7 @@ class TrainerSettings(BaseSettings):
     """Weights of the divergence from the champion among which the tune split chooses, as JSON: [0.1, 0.5]."""
     trainer_fusion_lr: float = Field(default=1e-2, gt=0)
     trainer_fusion_epochs: int = Field(default=4, ge=1)
-    trainer_last_layer_lr: float = Field(default=3e-4, gt=0)
+    trainer_last_layer_lr: float = Field(default=1e-3, gt=0)
     trainer_last_layer_epochs: int = Field(default=2, ge=1)
     trainer_batch: int = Field(default=32, ge=1)
     """Decisions of one gradient step."""

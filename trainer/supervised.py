@@ -21,6 +21,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import ceil
 from pathlib import Path
 from typing import Final, Self
 
@@ -39,7 +40,7 @@ from trainer.base import Base
 from trainer.examples import Example
 from trainer.learner import Capacity, Learner
 from trainer.settings import TrainerSettings
-from trainer.train import MAX_GRADIENT, Rung, ladder
+from trainer.train import MAX_GRADIENT, Rung, ladder, schedule
 
 SETTINGS: Final = TrainerSettings.model_construct()
 """The defaults of a round; nothing here needs a database."""
@@ -131,6 +132,7 @@ def teach(
 ) -> None:
     """As many events and epochs as a round over all of them would have."""
     optimizer = torch.optim.AdamW(learner.parameters, lr=rung.lr)
+    rate = schedule(optimizer, steps=rung.epochs * ceil(events / rung.batch))
     rng = np.random.default_rng(seed)
     answered = [at for at, question in enumerate(questions) if question.gold]
     drawn = rng.choice(answered, size=events)
@@ -144,6 +146,7 @@ def teach(
             torch.autograd.backward(loss)
             nn.utils.clip_grad_norm_(learner.parameters, MAX_GRADIENT)
             optimizer.step()
+            rate.step()
 
 
 def listwise(logits: Sequence[Tensor], gold: Sequence[Sequence[int]]) -> Tensor:

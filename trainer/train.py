@@ -9,6 +9,7 @@ Shapes: B decisions, N candidates, T steps.
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Final, Self
 
 import numpy as np
@@ -27,6 +28,7 @@ from trainer.settings import TrainerSettings
 from trainer.splits import Split, cluster
 
 MAX_GRADIENT: Final = 1.0
+WARM_UP_STEPS: Final = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +165,7 @@ def _epochs(
     learner: Learner, lesson: _Lesson, *, rung: Rung, kl: float, seed: int
 ) -> Iterator[dict[str, float]]:
     optimizer = torch.optim.AdamW(learner.parameters, lr=rung.lr)
+    rate = schedule(optimizer, steps=rung.epochs * ceil(len(lesson.examples) / rung.batch))
     rng = np.random.default_rng(seed)
     for _ in range(rung.epochs):
         counts: Counter[tuple[str, bool]] = Counter()
@@ -170,7 +173,17 @@ def _epochs(
         for start in range(0, len(order), rung.batch):
             chosen = order[start : start + rung.batch].tolist()
             counts.update(_update(learner, lesson, chosen, optimizer=optimizer, rung=rung, kl=kl))
+            rate.step()
         yield _clip_shares(counts)
+
+
+def schedule(optimizer: torch.optim.Optimizer, *, steps: int) -> torch.optim.lr_scheduler.LambdaLR:
+    """A short rise, then a straight fall to 0: at a constant rate the last few batches decide too much."""
+
+    def share(step: int) -> float:
+        return min(1.0, (step + 1) / WARM_UP_STEPS, max(0.0, 1 - step / steps))
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, share)
 
 
 def _update(

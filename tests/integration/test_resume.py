@@ -12,12 +12,14 @@ from sqlalchemy import select, text
 from contract.store import Store
 from contract.tables import promotions, training_runs
 from tests import models, trainees, workbench
-from trainer import evaluations, export, join, publish, runs
+from trainer import evaluations, export, gate, join, publish, runs, train
 from trainer.candidates import Workshop
+from trainer.estimators import Estimate, Evidence
+from trainer.gate import Answer, Kind, Verdict
 from trainer.runs import Status
 from trainer.settings import TrainerSettings
 
-DECISIONS = 500
+DECISIONS = 200
 
 BEFORE = {
     "reading": (join, "read"),
@@ -35,8 +37,25 @@ def die(*_: Any, **__: Any) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def promising(_: Evidence) -> Estimate:
+    return Estimate(value=0.1, standard_error=0.01, clusters=100)
+
+
+def convinced(*_: Any, **__: Any) -> Verdict:
+    return Verdict(
+        kind=Kind.OFFLINE, estimator="none", answer=Answer.PASS, reason="for a test", low=0.1
+    )
+
+
+def believe() -> None:
+    """These tests are about what a round survives, not about what it finds."""
+    vars(train)["delta_beta_ips"] = promising
+    vars(gate)["offline"] = convinced
+
+
 def doomed(configuration: dict[str, Any], step: str) -> None:
     """A trainer process that does not survive the step."""
+    believe()
     module, name = BEFORE[step]
     setattr(module, name, die)
     with workbench.worker(TrainerSettings(**configuration)) as worker:
@@ -59,8 +78,10 @@ def exported(tmp_path_factory):
 
 @pytest.mark.parametrize("step", BEFORE)
 def test_a_killed_round_is_taken_up_and_counts_everything_once(
-    step, exported, processes, database_url, redis_url, engine, tmp_path
+    step, exported, processes, database_url, redis_url, engine, tmp_path, monkeypatch
 ):
+    monkeypatch.setattr(train, "delta_beta_ips", promising)
+    monkeypatch.setattr(gate, "offline", convinced)
     settings = workbench.settings(database_url, redis_url, tmp_path)
     store = Store(settings.artifacts_url)
     base = models.publish(engine, store, exported).version

@@ -18,6 +18,7 @@ from tests import logbook, trainees
 from trainer import register
 from trainer.candidates import Workshop
 from trainer.gate import Judged
+from trainer.golden import GoldenSet
 from trainer.lease import Lease
 from trainer.metrics import Metrics
 from trainer.rounds import Context
@@ -25,12 +26,13 @@ from trainer.scoring import Served
 from trainer.settings import TrainerSettings
 from trainer.worker import Worker
 
-JUDGED = (
+JUDGED = tuple(
     Judged(
-        query="red sun",
+        query=query,
         candidates=tuple(Candidate(text=text) for text in ("red", "sun", "old sea")),
         gains=(1.0, 1.0, 1.0),
-    ),
+    )
+    for query in ("red sun", "old sun")
 )
 """Nothing can be ranked badly here: these tests are about the rest of a round."""
 
@@ -45,6 +47,7 @@ def settings(database_url: str, redis_url: str, folder: Path, **values: Any) -> 
         "secret": SecretStr("a secret for tests"),
         "trainer_reward_wait_s": 1.0,
         "trainer_round_min_rewards": 100,
+        "trainer_round_growth": 1.0,
         "trainer_threads": 1,
         "trainer_tune_share": 0.15,
         "trainer_gate_share": 0.35,
@@ -70,7 +73,7 @@ def worker(configuration: TrainerSettings) -> Iterator[Worker]:
         engine=engine,
         store=store,
         workshop=Workshop(configuration, store, threads=1),
-        judged=JUDGED,
+        golden=GoldenSet(JUDGED),
         metrics=Metrics(),
     )
     with (

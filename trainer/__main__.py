@@ -16,6 +16,7 @@ from sqlalchemy import create_engine
 from contract.store import Store
 from trainer import golden
 from trainer.candidates import Workshop
+from trainer.golden import GoldenSet
 from trainer.lease import Lease
 from trainer.metrics import Metrics
 from trainer.rounds import Context
@@ -69,7 +70,7 @@ def work(settings: TrainerSettings, metrics: Metrics, *, threads: int, once: boo
         engine=engine,
         store=store,
         workshop=Workshop(settings, store, threads=threads),
-        judged=golden.judged(),
+        golden=GoldenSet(golden.judged()),
         metrics=metrics,
     )
     with (

@@ -45,6 +45,20 @@ def temperature(lists: Sequence[Floats], *, target: float = TARGET_PERPLEXITY) -
     return float(np.exp(brentq(excess, low, high, xtol=1e-6)))
 
 
+def matched(
+    lists: Sequence[Floats], *, like: Sequence[Floats], temperature_of_those: float
+) -> float:
+    """The temperature at which these logits hesitate as much as those do at theirs.
+
+    Without it a model that is only surer of the same order would seem better than the one that it is compared with.
+    """
+    hesitation = [
+        perplexity(np.sort(logits)[-CANDIDATES:], temperature=temperature_of_those)
+        for logits in like
+    ]
+    return temperature(lists, target=float(np.mean(hesitation)))
+
+
 def anchor(logits: Floats, *, base: Sequence[float] = ()) -> Anchor:
     """Maps the quantiles of this version's logits to the base's. Without those, it is the base: identity.
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from math import isfinite
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import torch
 from torch import Tensor
@@ -31,6 +31,9 @@ from trainer.scoring import Served
 from trainer.settings import TrainerSettings
 from trainer.splits import Split
 from trainer.train import Trained, climb, ladder
+
+KEPT: Final = 2
+"""Sessions in memory: those of the champion and of the candidate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +115,7 @@ class Workshop:
         self._threads = threads
         self._champion: Champion | None = None
         self._activations: tuple[str, Activations] | None = None
+        self._served: dict[tuple[str, str], Served] = {}
 
     @property
     def cached_pairs(self) -> int:
@@ -146,10 +150,16 @@ class Workshop:
         activations.keep([pair for each in examples for pair in texts(each)])
 
     def served(self, version: str, precision: str) -> Served:
-        """The variant that answers requests.  Raises `ArtifactRejected`."""
-        folder = self._store.fetch(version, self._cache())
-        manifest = Manifest.of_json((folder / MANIFEST).read_bytes())
-        return Served.load(folder, manifest, precision=precision, threads=self._threads)
+        """The variant that answers requests; the last few are kept.  Raises `ArtifactRejected`."""
+        if (version, precision) not in self._served:
+            folder = self._store.fetch(version, self._cache())
+            manifest = Manifest.of_json((folder / MANIFEST).read_bytes())
+            self._served[version, precision] = Served.load(
+                folder, manifest, precision=precision, threads=self._threads
+            )
+        for oldest in list(self._served)[:-KEPT]:
+            del self._served[oldest]
+        return self._served[version, precision]
 
     def _precisions(self, champion: Manifest) -> list[str]:
         """What serves now is made again; a variant that was not good enough for the champion is not."""

@@ -43,6 +43,13 @@ class Example:
     fresh: bool
     """Whether it was first rewarded in the window, and is not only replayed: true in one window alone."""
 
+    @property
+    def reach(self) -> int:
+        """How many of the used documents made the answer: down to the last that it cites, all if it cites none."""
+        used = self.decision.choice.shown[: self.used].tolist()
+        cited = [place for place, position in enumerate(used, 1) if position in self.cited]
+        return max(cited, default=self.used)
+
 
 def example(
     row: Mapping[str, Any] | None, reward: Mapping[str, Any], *, xid_from: int

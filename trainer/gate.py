@@ -7,18 +7,21 @@
 "Not enough evidence" is an answer, and says what it would take.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from math import isfinite, pi
+from math import ceil, isfinite, pi, sqrt
 from typing import Any, Final, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import t as student
 
 from contract import plackett_luce
-from contract.policy import Policy, log_prob_sampled
+from contract.plackett_luce import Positions
+from contract.policy import Policy, choose, log_prob_sampled
 from contract.records import Candidate, Decision
+from trainer import calibration
 from trainer.estimators import (
     Doubt,
     Estimate,
@@ -34,7 +37,13 @@ from trainer.splits import cluster
 Floats: TypeAlias = NDArray[np.float64]
 
 MAX_NDCG_DROP: Final = 0.01
+GOLDEN_ALPHA: Final = 0.05
+"""A fall that comes by chance more often than this is none: the set is small."""
 DEPTH: Final = 10
+NOTHING: Final = 1e-4
+"""A gain below it is rounding, however sure."""
+DRAWS: Final = 2_000
+"""Prefixes drawn anew, of all decisions together, to know how far weights spread."""
 
 
 class Scores(Protocol):
@@ -114,21 +123,24 @@ def parity(agreement: float) -> Verdict:
     )
 
 
-def golden(candidate: Scores, champion: Scores, judged: Sequence[Judged]) -> Verdict:
-    """nDCG@10 on a judged set must not fall by more than 1 % of the champion's."""
-    theirs, ours = (
-        np.array([ndcg(served.logits(each.query, each.candidates), each.gains) for each in judged])
-        for served in (champion, candidate)
-    )
-    drop = float(1 - ours.mean() / theirs.mean())
-    fell = drop > MAX_NDCG_DROP
+def golden(ours: Floats, theirs: Floats) -> Verdict:
+    """nDCG@10 on a judged set must not fall by more than 1 % of the champion's, chance aside.
+
+    ours, theirs: (n,) of each judged query, candidate's and champion's.
+    """
+    gain = ours - theirs
+    error = float(gain.std(ddof=1) / np.sqrt(len(gain)))
+    high = float(gain.mean() + student.ppf(1 - GOLDEN_ALPHA, len(gain) - 1) * error)
+    fell = gain.mean() < -MAX_NDCG_DROP * theirs.mean() and high < 0
     return Verdict(
         kind=Kind.GOLDEN,
         estimator="nDCG@10",
         answer=Answer.REFUSE if fell else Answer.PASS,
         reason=f"nDCG@10 {theirs.mean():.4f} -> {ours.mean():.4f}, at most 1 % lower is allowed",
-        estimate=float((ours - theirs).mean()),
-        n=len(judged),
+        estimate=float(gain.mean()),
+        high=high,
+        alpha=GOLDEN_ALPHA,
+        n=len(gain),
         detail={"champion": float(theirs.mean()), "candidate": float(ours.mean())},
     )
 
@@ -179,6 +191,7 @@ def offline(
         detail={
             "doubts": [doubt.name.lower() for doubt in doubted],
             "unsupported": evidence.unsupported,
+            "balance": evidence.balance,
             "explored": int(evidence.explored.sum()),
             "mean_reward": float(evidence.reward.mean()) if examples else None,
             "expected_gain": expected_gain,
@@ -194,9 +207,10 @@ def gather(
     *,
     rng: np.random.Generator,
 ) -> Evidence:
-    """The log-probabilities of the used prefixes, by the files that serve."""
-    asks, answers = _memory_of(candidate), _memory_of(champion)
-    rows = [_probabilities(example, asks, answers, candidate, champion) for example in examples]
+    """The log-probabilities of the prefixes that made the answers, by the files that serve."""
+    answers = _PlackettLuce(_Memory(champion), champion.temperature)
+    asks = _as_sure_as(answers, candidate, examples)
+    rows = [_probabilities(example, asks, answers) for example in examples]
     log_candidate, log_champion, log_sampled = (
         np.array(column) for column in (zip(*rows, strict=True) if rows else ((), (), ()))
     )
@@ -205,12 +219,13 @@ def gather(
         log_champion=log_champion,
         log_sampled=log_sampled,
         log_propensity=np.array(
-            [example.decision.choice.cum_log_propensity[example.used - 1] for example in examples]
+            [example.decision.choice.cum_log_propensity[example.reach - 1] for example in examples]
         ),
         explored=np.array([example.decision.choice.explored for example in examples], dtype=bool),
         reward=np.array([example.reward for example in examples]),
         cluster=np.array([cluster(example.query_sha256) for example in examples], dtype=np.int64),
-        unsupported=_unsupported(examples, asks, candidate.temperature, rng=rng),
+        unsupported=_unsupported(examples, asks, rng=rng),
+        balance=_balance(examples, asks, answers, rng=rng),
     )
 
 
@@ -220,68 +235,122 @@ def _answer(gain: Estimate, doubted: Sequence[Doubt], *, alpha: float) -> tuple[
         return Answer.NOT_ENOUGH_EVIDENCE, f"{Doubt.FEW_QUERIES}: {gain.clusters}; gain {bounds}"
     if doubted:
         return Answer.REFUSE, "; ".join(doubted)
-    if gain.low(alpha) > 0:
+    if gain.low(alpha) > NOTHING:
         return Answer.PASS, f"gain {bounds}"
-    if gain.high(alpha) < 0:
+    if gain.high(alpha) < -NOTHING:
         return Answer.REFUSE, f"it is worse: gain {bounds}"
     needed = gain.clusters_needed(alpha)
     more = "no number of queries would do" if needed is None else f"about {needed} queries would do"
     return Answer.NOT_ENOUGH_EVIDENCE, f"gain {bounds}; with {gain.clusters} queries; {more}"
 
 
-Memory: TypeAlias = Callable[[Decision], Floats]
-"""Logits of a decision's candidates."""
+class _Memory:
+    """A version's logits; it scores each request once, and not at all where it has served it."""
 
+    def __init__(self, served: Scores) -> None:
+        self._served = served
+        self._known: dict[tuple[str, tuple[Candidate, ...]], Floats] = {}
 
-def _memory_of(served: Scores) -> Memory:
-    """Scores each request once, and not at all where this very file has served it."""
-    known: dict[tuple[str, tuple[Candidate, ...]], Floats] = {}
-
-    def logits(decision: Decision) -> Floats:
+    def logits(self, decision: Decision) -> Floats:
+        served = self._served
         if (decision.version, decision.precision) == (served.version, served.precision):
             return decision.logits
         request = (decision.query, decision.candidates)
-        if request not in known:
-            known[request] = served.logits(decision.query, decision.candidates)
-        return known[request]
+        if request not in self._known:
+            self._known[request] = served.logits(decision.query, decision.candidates)
+        return self._known[request]
 
-    return logits
+
+@dataclass(frozen=True, slots=True)
+class _PlackettLuce:
+    """The exploring half of a version's policy."""
+
+    memory: _Memory
+    temperature: float
+
+    def log_p(self, prefix: Positions, decision: Decision) -> float:
+        """Nats; -inf for what it never shows."""
+        logits = self.memory.logits(decision)
+        return float(log_prob_sampled(logits, prefix, self._policy(decision))[-1])
+
+    def sample(self, decision: Decision, rng: np.random.Generator, *, top_n: int) -> Positions:
+        """A ranking drawn from it."""
+        always = replace(self._policy(decision), epsilon=1.0)
+        return choose(self.memory.logits(decision), always, rng, top_n=top_n).shown
+
+    def _policy(self, decision: Decision) -> Policy:
+        return replace(decision.policy, temperature=self.temperature)
+
+
+def _as_sure_as(
+    answers: _PlackettLuce, candidate: Scores, examples: Sequence[Example]
+) -> _PlackettLuce:
+    """The candidate at the temperature at which it hesitates as much as the champion, over these very decisions."""
+    memory = _Memory(candidate)
+    if not examples:
+        return _PlackettLuce(memory, candidate.temperature)
+    temperature = calibration.matched(
+        [memory.logits(example.decision) for example in examples],
+        like=[answers.memory.logits(example.decision) for example in examples],
+        temperature_of_those=answers.temperature,
+    )
+    return _PlackettLuce(memory, temperature)
 
 
 def _probabilities(
-    example: Example, asks: Memory, answers: Memory, candidate: Scores, champion: Scores
+    example: Example, asks: _PlackettLuce, answers: _PlackettLuce
 ) -> tuple[float, float, float]:
     decision = example.decision
-    used = decision.choice.shown[: example.used]
+    prefix = decision.choice.shown[: example.reach]
+    sampled = log_prob_sampled(decision.logits, prefix, decision.policy)[-1]
+    return asks.log_p(prefix, decision), answers.log_p(prefix, decision), float(sampled)
 
-    def log_p(logits: Floats, policy: Policy) -> float:
-        return float(log_prob_sampled(logits, used, policy)[-1])
 
-    def under(served: Scores) -> Policy:
-        return replace(decision.policy, temperature=served.temperature)
+def _balance(
+    examples: Sequence[Example],
+    asks: _PlackettLuce,
+    answers: _PlackettLuce,
+    *,
+    rng: np.random.Generator,
+) -> float:
+    """How many standard errors the mean of Dw over the used prefixes is off 0.
 
-    return (
-        log_p(asks(decision), under(candidate)),
-        log_p(answers(decision), under(champion)),
-        log_p(decision.logits, decision.policy),
-    )
+    The error is the one that the logged propensities imply, from prefixes drawn anew, and not the spread that is seen:
+    weights have a long tail, and a log that misses it has a mean too low and a spread too small at once. Decisions
+    were drawn independently, those about one query too.
+    """
+    if not examples:
+        return 0.0
+
+    def change(decision: Decision, shown: Positions, log_beta: float) -> float:
+        gained, lost = asks.log_p(shown, decision), answers.log_p(shown, decision)
+        return float(np.exp(gained - log_beta) - np.exp(lost - log_beta))
+
+    def logged(example: Example) -> float:
+        choice, k = example.decision.choice, example.used
+        return change(example.decision, choice.shown[:k], choice.cum_log_propensity[k - 1])
+
+    def drawn(example: Example) -> float:
+        decision = example.decision
+        choice = choose(decision.logits, decision.policy, rng, top_n=example.used)
+        return change(decision, choice.shown, choice.cum_log_propensity[-1])
+
+    times = ceil(DRAWS / len(examples))
+    variance = sum(drawn(example) ** 2 for example in examples for _ in range(times)) / times
+    total = sum(logged(example) for example in examples)
+    return total / sqrt(variance) if variance else 0.0
 
 
 def _unsupported(
-    examples: Sequence[Example], asks: Memory, temperature: float, *, rng: np.random.Generator
+    examples: Sequence[Example], asks: _PlackettLuce, *, rng: np.random.Generator
 ) -> float:
     """Share of rankings drawn from the candidate whose used prefix the log could not have shown."""
     if not examples:
         return 0.0
-    return float(np.mean([_is_foreign(each, asks, temperature, rng=rng) for each in examples]))
+    return float(np.mean([_is_foreign(example, asks, rng=rng) for example in examples]))
 
 
-def _is_foreign(
-    example: Example, asks: Memory, temperature: float, *, rng: np.random.Generator
-) -> bool:
+def _is_foreign(example: Example, asks: _PlackettLuce, *, rng: np.random.Generator) -> bool:
     decision = example.decision
-    policy, logits = decision.policy, asks(decision)
-    best = plackett_luce.greedy(logits)[: policy.sampled]
-    drawn = best[plackett_luce.sample(logits[best] / temperature, rng, max_fall=policy.max_fall)]
-    used = drawn[: example.used]
-    return bool(np.isneginf(log_prob_sampled(decision.logits, used, policy)[-1]))
+    used = asks.sample(decision, rng, top_n=example.used)
+    return bool(np.isneginf(log_prob_sampled(decision.logits, used, decision.policy)[-1]))

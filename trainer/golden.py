@@ -1,25 +1,54 @@
-"""The golden ranking set: a few questions of our own on which no version may get worse.
+"""The golden ranking set: questions of our own, from many fields, on which no version may get worse.
 
-A text that answers the question is worth 3, another of its topic 1, all others nothing. Candidates come in BM25's
-order with its scores, as an app would send them.
+A text that answers the question is worth 3, another of its topic 1, all others nothing. Candidates are what BM25 finds,
+in its order and with its scores, as an app would send them; a question whose answer is not among them is left out, as
+no order of them could answer it. None of this is in the reference lists that exports are measured on.
 """
 
 import json
 from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import Final
+from pathlib import Path
+from typing import Final, TypeAlias
 
 import bm25s
 import numpy as np
 import Stemmer
+from numpy.typing import NDArray
 
 from contract.records import Candidate
-from trainer.gate import Judged
-from trainer.reference import FILE
+from trainer.gate import Judged, Scores, ndcg
 
+Floats: TypeAlias = NDArray[np.float64]
+
+FILE: Final = Path(__file__).with_name("golden.jsonl")
 ANSWER: Final = 3.0
 TOPICAL: Final = 1.0
 CANDIDATES: Final = 20
+REMEMBERED: Final = 4
+"""Versions: a champion is asked about in every round."""
+
+
+class GoldenSet:
+    """Judged queries, and how well the last few versions ranked them."""
+
+    def __init__(self, judged: Sequence[Judged]) -> None:
+        self._judged = judged
+        self._known: dict[tuple[str, str], Floats] = {}
+
+    def ndcg(self, served: Scores) -> Floats:
+        """(n,) nDCG@10 of each query; a file is asked once."""
+        file = (served.version, served.precision)
+        if file not in self._known:
+            self._known[file] = np.array(
+                [
+                    ndcg(served.logits(each.query, each.candidates), each.gains)
+                    for each in self._judged
+                ]
+            )
+        for oldest in list(self._known)[:-REMEMBERED]:
+            del self._known[oldest]
+        return self._known[file]
 
 
 @cache
@@ -39,6 +68,8 @@ def _judged(
         scores = index.get_scores(_tokens([query])[0])
         best = [*np.argsort(-scores, kind="stable")[:CANDIDATES]]
         listed = [texts[at] for at in best]
+        if answer not in listed:
+            continue
         worth = dict.fromkeys(topic["documents"], TOPICAL) | {answer: ANSWER}
         yield Judged(
             query=query,

@@ -7,7 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import partial
 from typing import Final
 
 from sqlalchemy import Engine
@@ -19,7 +19,8 @@ from trainer import evaluations, gate, join, publish, runs
 from trainer.candidates import Candidate, Workshop
 from trainer.evaluations import Judgement
 from trainer.examples import Example
-from trainer.gate import Answer, Judged, Verdict
+from trainer.gate import Answer, Verdict
+from trainer.golden import GoldenSet
 from trainer.join import Joined, Window
 from trainer.metrics import Metrics
 from trainer.runs import Run, Status
@@ -40,8 +41,7 @@ class Context:
     engine: Engine
     store: Store
     workshop: Workshop
-    judged: Sequence[Judged]
-    """The golden ranking set."""
+    golden: GoldenSet
     metrics: Metrics
 
 
@@ -146,10 +146,13 @@ def _verdicts(
     """In order, up to the first that is no pass."""
     fresh = [example for example in examples if example.fresh]
     precision = served_precision(fresh)
-    served = cache(lambda version: context.workshop.served(version, precision))
+    served = partial(context.workshop.served, precision=precision)
     questions: tuple[Callable[[], Verdict], ...] = (
         lambda: gate.parity(candidate.agreement.get(precision, 0.0)),
-        lambda: gate.golden(served(candidate.version), served(run.champion), context.judged),
+        lambda: gate.golden(
+            context.golden.ndcg(served(candidate.version)),
+            context.golden.ndcg(served(run.champion)),
+        ),
         lambda: gate.offline(
             served(candidate.version),
             served(run.champion),
@@ -185,6 +188,7 @@ def prepare(context: Context, champion: str, window: Window, *, newest: int) -> 
         joined = join.read(connection, window, limit=newest)
     sides = _split(context, joined)
     context.workshop.prepare(champion, [*sides.train, *sides.tune])
+    context.golden.ndcg(context.workshop.served(champion, served_precision(joined.examples)))
 
 
 def _finish(context: Context, run: Run, status: Status, *, produced: str | None = None) -> Status:

@@ -35,7 +35,9 @@ class TrainerSettings(BaseSettings):
     trainer_poll_s: float = Field(default=5.0, gt=0)
     """How often rewards are derived and the pointer is repeated."""
     trainer_round_min_rewards: int = Field(default=500, ge=1)
-    """A round starts when so many decisions were rewarded since the last one."""
+    """The first round starts when so many decisions were rewarded."""
+    trainer_round_growth: float = Field(default=2.0, ge=1, le=10)
+    """Each round waits for so many times the rewards that the one before it waited for, `trainer_replay` at most."""
     trainer_reward_wait_s: float = Field(default=RewardSpec().wait_s, ge=0)
     """A decision's reward is derived once the decision is this old."""
     trainer_threads: int = Field(default=0, ge=0)
@@ -47,8 +49,8 @@ class TrainerSettings(BaseSettings):
 
     trainer_tune_share: float = Field(default=0.1, ge=0, lt=1)
     """Share of queries that choose how far to go."""
-    trainer_gate_share: float = Field(default=0.3, gt=0, lt=1)
-    """Share of queries that judge and never train."""
+    trainer_gate_share: float = Field(default=0.5, gt=0, lt=1)
+    """Share of queries that judge and never train: to see a gain takes more answers than to make one."""
     trainer_replay: int = Field(default=20_000, ge=1)
     """Newest rewarded decisions that a round looks back on."""
     trainer_cache_bytes: int = Field(default=2 << 30, ge=0)

@@ -17,9 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trainer import steps
+from contract.policy import log_prob_sampled
+from trainer import calibration, steps
 from trainer.activations import Activations
-from trainer.estimators import Estimate, Evidence, delta_beta_ips
+from trainer.estimators import MIN_SHARE, Estimate, Evidence, delta_beta_ips, effective_share
 from trainer.examples import Example
 from trainer.learner import Capacity, Learner
 from trainer.model import Reranker
@@ -55,6 +56,8 @@ class Trained:
     """The changed weights, by name."""
     tune: Estimate
     """Its gain over the champion on the tune queries: chosen as the best of several, hence too good."""
+    effective_share: float
+    """Of the explored answers about the tune queries: under .2 no log can judge it."""
     clipped: Mapping[str, float]
     """Share of free steps whose ratio was cut in the last epoch, for each arm and kind of answer."""
 
@@ -107,9 +110,9 @@ def climb(
             continue
         with Learner.of(champion, rung.capacity, activations, [*train, *split.tune]) as learner:
             lesson = _Lesson.of(train, advantage, learner, temperature=temperature)
-            best = _best(_attempts(learner, lesson, split.tune, rung=rung, seed=seed))
-        if best.tune.value > 0:
-            yield best
+            chosen = best(_attempts(learner, lesson, split.tune, rung=rung, seed=seed))
+        if chosen.tune.value > 0:
+            yield chosen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,19 +149,28 @@ def _attempts(
     for kl in rung.kls:
         learner.reset()
         for epoch, clipped in enumerate(_epochs(learner, lesson, rung=rung, kl=kl, seed=seed), 1):
-            gain = _gain(tune, learner.scored(tune), champion, temperature=lesson.temperature)
+            evidence = _evidence(
+                tune, learner.scored(tune), champion, temperature=lesson.temperature
+            )
             yield Trained(
                 capacity=rung.capacity,
                 kl=kl,
                 epoch=epoch,
                 state=learner.state(),
-                tune=gain,
+                tune=delta_beta_ips(evidence),
+                effective_share=effective_share(evidence),
                 clipped=clipped,
             )
 
 
-def _best(attempts: Iterable[Trained]) -> Trained:
-    return max(attempts, key=lambda attempt: attempt.tune.value)
+def best(attempts: Iterable[Trained]) -> Trained:
+    """The one that gains most of those that the gate can judge; where it can judge none, the nearest."""
+
+    def worth(attempt: Trained) -> tuple[bool, float]:
+        can_be_judged = attempt.effective_share >= MIN_SHARE
+        return can_be_judged, attempt.tune.value if can_be_judged else attempt.effective_share
+
+    return max(attempts, key=worth)
 
 
 def _epochs(
@@ -226,33 +238,46 @@ def _kind(example: Example) -> str:
     return f"{decision.arm}/{'explored' if decision.choice.explored else 'greedy'}"
 
 
-def _gain(
+def _evidence(
     examples: Sequence[Example],
     candidate: Sequence[Tensor],
     champion: Sequence[Tensor],
     *,
     temperature: float,
-) -> Estimate:
-    """What the log says of the candidate's gain, over the sampled sets and with torch's logits."""
+) -> Evidence:
+    """What the log says of the candidate, over the sampled sets and with torch's logits."""
     logged = steps.collate(examples, [np.zeros(example.used) for example in examples])
+    last_B1 = torch.tensor([[example.reach - 1] for example in examples])
 
-    def log_prefix(logits: Sequence[Tensor]) -> NDArray[np.float64]:
-        log_p: NDArray[np.float64] = (
-            step_log_prob(steps.padded(logits).double() / temperature, logged).sum(-1).numpy()
+    def of_prefix(log_p_BT: Tensor) -> NDArray[np.float64]:
+        log_p_B: NDArray[np.float64] = (
+            log_p_BT.double().cumsum(-1).gather(-1, last_B1)[:, 0].numpy()
         )
-        return log_p
+        return log_p_B
 
-    return delta_beta_ips(
-        Evidence(
-            log_candidate=log_prefix(candidate),
-            log_champion=log_prefix(champion),
-            log_propensity=logged.log_propensity_BT.double().sum(-1).numpy(),
-            log_sampled=np.zeros(len(examples)),
-            explored=np.array([example.decision.choice.explored for example in examples]),
-            reward=np.array([example.reward for example in examples]),
-            cluster=np.array([cluster(example.query_sha256) for example in examples]),
-        )
+    def log_p(logits: Sequence[Tensor], temperature: float) -> NDArray[np.float64]:
+        return of_prefix(step_log_prob(steps.padded(logits).double() / temperature, logged))
+
+    matched = calibration.matched(
+        [logits_N.double().numpy() for logits_N in candidate],
+        like=[logits_N.double().numpy() for logits_N in champion],
+        temperature_of_those=temperature,
     )
+    return Evidence(
+        log_candidate=log_p(candidate, matched),
+        log_champion=log_p(champion, temperature),
+        log_propensity=of_prefix(logged.log_propensity_BT),
+        log_sampled=np.array([_log_sampled(example) for example in examples]),
+        explored=np.array([example.decision.choice.explored for example in examples]),
+        reward=np.array([example.reward for example in examples]),
+        cluster=np.array([cluster(example.query_sha256) for example in examples]),
+    )
+
+
+def _log_sampled(example: Example) -> float:
+    decision = example.decision
+    prefix = decision.choice.shown[: example.reach]
+    return float(log_prob_sampled(decision.logits, prefix, decision.policy)[-1])
 
 
 def _key(example: Example) -> int:

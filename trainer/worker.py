@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 MAX_ATTEMPTS: Final = 5
 """A round that was cut off so often is given up: it may be what kills us."""
+MANY_ROUNDS: Final = 64
+"""After so many a round waits for the most that it may wait for, unless all wait for the same."""
 
 
 class CutOff(Refusal):
@@ -100,10 +102,17 @@ class Worker:
             if run is not None:
                 return runs.attempt(connection, run)
             arrived = self._arrived(connection, spec)
-            if arrived.decisions >= self._settings.trainer_round_min_rewards:
+            if arrived.decisions >= self._enough(connection):
                 return self._start(connection, spec, live, token=token, xid_to=arrived.xid_to)
         self._prepare(spec, live, arrived)
         return None
+
+    def _enough(self, connection: Connection) -> float:
+        """What the first gains need, later ones, which are smaller, need more of to be seen."""
+        settings = self._settings
+        times = min(runs.begun(connection, settings.line), MANY_ROUNDS)
+        wanted = settings.trainer_round_min_rewards * settings.trainer_round_growth**times
+        return min(wanted, settings.trainer_replay)
 
     def _arrived(self, connection: Connection, spec: RewardSpec) -> Arrived:
         line = self._settings.line

@@ -13,14 +13,14 @@ REWARD_WAIT: Final = "RANKLOOP_TRAINER_REWARD_WAIT_S"
 
 SETTINGS: Final[Mapping[str, str]] = {
     "RANKLOOP_SERVICE_EPSILON": "0.5",
-    "RANKLOOP_SERVICE_THREADS": "1",
+    "RANKLOOP_SERVICE_THREADS": "2",
     "RANKLOOP_TRAINER_CAPACITIES": '["last_layer"]',
     "RANKLOOP_TRAINER_PRECISIONS": '["float32"]',
-    "RANKLOOP_TRAINER_KL": "[0.1]",
+    "RANKLOOP_TRAINER_KL": "[0.05, 0.1]",
     "RANKLOOP_TRAINER_THREADS": "1",
     "RANKLOOP_TRAINER_POLL_S": "1",
     REWARD_WAIT: "12",
-    "RANKLOOP_TRAINER_ROUND_MIN_REWARDS": "540",
+    "RANKLOOP_TRAINER_ROUND_MIN_REWARDS": "600",
 }
 """A start explores more than a site that has learned, and nobody wants to wait here for a quarter of an hour."""
 
@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--seed", dest="seeds", type=int, nargs="+", default=(1,), help="one whole run for each")
     add("--headless", action="store_true", help="end when all is measured")
-    add("--decisions", type=_positive, default=2700, help="requests of one run")
+    add("--decisions", type=_positive, default=3200, help="requests of one run")
     add("--rate", dest="rate_per_s", type=float, default=10.0, help="requests a second, at most")
     add("--data", type=Path, help="a folder with a question set to play instead of the handbook")
     add("--held-out", type=_positive, default=500, help="questions of that folder that judge")

@@ -10,7 +10,7 @@ from examples.demo import grading
 from examples.handbook import world as handbook_world
 from trainer import datasets
 
-CANDIDATES: Final = 10
+CANDIDATES: Final = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -81,3 +81,12 @@ def test_a_model_that_scores_everything_alike_has_an_anchor_of_one_knot():
     anchor = calibration.anchor(np.full(50, 2.0))
 
     assert anchor.relevance(np.array([2.0])) == pytest.approx(1 / (1 + exp(-2)))
+
+
+def test_matched_logits_hesitate_as_much_as_the_others_do():
+    theirs = [np.array([2.0, 1.0, 0.0]), np.array([0.5, 0.0, 0.0])]
+    ours = [logits * 4 for logits in theirs]
+
+    assert calibration.matched(ours, like=theirs, temperature_of_those=1.5) == pytest.approx(
+        6.0, rel=1e-4
+    )

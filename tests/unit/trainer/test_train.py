@@ -6,9 +6,10 @@ import torch
 
 from tests import trainees
 from trainer.activations import Activations
+from trainer.estimators import Estimate
 from trainer.learner import Capacity
 from trainer.splits import split
-from trainer.train import Rung, climb
+from trainer.train import Rung, Trained, best, climb
 
 LAST_LAYER = Rung(capacity=Capacity.LAST_LAYER, lr=3e-3, epochs=2, kls=(0.1,), cap=2.0, batch=32)
 FUSION = replace(LAST_LAYER, capacity=Capacity.FUSION, lr=5e-2)
@@ -165,3 +166,23 @@ def test_the_head_over_cached_activations_is_the_whole_model():
 
     # Half precision: three digits of activations of order 1.
     assert ours == pytest.approx(trainees.logits(model, "sun two", documents), abs=0.02)
+
+
+def attempt(*, share, gain):
+    return Trained(
+        capacity=Capacity.LAST_LAYER,
+        kl=0.1,
+        epoch=1,
+        state={},
+        tune=Estimate(value=gain, standard_error=0.1, clusters=10),
+        effective_share=share,
+        clipped={},
+    )
+
+
+def test_of_the_attempts_that_the_gate_can_judge_the_one_that_gains_most_is_best():
+    near, far = attempt(share=0.5, gain=0.05), attempt(share=0.1, gain=0.2)
+    nearest = attempt(share=0.9, gain=0.01)
+
+    assert best([near, far, nearest]) is near
+    assert best([far, replace(far, effective_share=0.15, tune=near.tune)]).effective_share == 0.15

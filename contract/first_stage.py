@@ -11,6 +11,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from contract.records import Candidate
+
 FEATURES: Final = ("reciprocal_rank", "rank_discount", "standard_score")
 MAX_STANDARD_SCORE: Final = 4.0
 
@@ -29,6 +31,21 @@ def features(scores: Sequence[float | None]) -> NDArray[np.float32]:
         [1 / (1 + position), 1 / np.log2(2 + position), _standard_scores(scores)],
         axis=1,
     ).astype(np.float32)
+
+
+def of_candidates(candidates: Sequence[Candidate]) -> NDArray[np.float32]:
+    """The same for whole candidates; a text that comes again has the row of its first position.
+
+    Equal texts then have equal logits, wherever they are computed. Returns (n, 3).
+    """
+    rows = np.array(first_positions(candidates), dtype=np.int64)
+    return features([each.score for each in candidates])[rows]
+
+
+def first_positions(candidates: Sequence[Candidate]) -> list[int]:
+    """For each candidate the first position with the same text."""
+    first: dict[str, int] = {}
+    return [first.setdefault(each.text, position) for position, each in enumerate(candidates)]
 
 
 def _standard_scores(scores: Sequence[float | None]) -> NDArray[np.float64]:

@@ -24,12 +24,6 @@ class Asked:
     """The caller's Idempotency-Key."""
 
 
-def first_positions(candidates: Sequence[Candidate]) -> list[int]:
-    """For each candidate the first position with the same text: it is scored once, with the features of that one."""
-    first: dict[str, int] = {}
-    return [first.setdefault(each.text, position) for position, each in enumerate(candidates)]
-
-
 def fingerprint(asked: Asked) -> bytes:
     """Equal for requests that must be answered alike; how many are shown may differ."""
     candidates = [[each.text, each.key, each.score] for each in asked.candidates]

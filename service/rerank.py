@@ -19,7 +19,7 @@ from contract.plackett_luce import Logits
 from contract.policy import Choice, Policy
 from contract.records import Decision, NotLearnable
 from contract.tokens import Pair, QueryTooLong
-from service.asked import Asked, digest, fingerprint, first_positions
+from service.asked import Asked, digest, fingerprint
 from service.batching import Backlog, Batcher
 from service.decisions import DecisionLog
 from service.errors import Invalid, KeyReused
@@ -169,9 +169,9 @@ class Reranker:
 
     async def _scores(self, asked: Asked, model: Model) -> Scores:
         """The same text is scored once, with the features of its first position."""
-        first_of = first_positions(asked.candidates)
+        first_of = first_stage.first_positions(asked.candidates)
         unique = sorted(set(first_of))
-        features = first_stage.features([candidate.score for candidate in asked.candidates])
+        features = first_stage.of_candidates(asked.candidates)
         with self._backlog.admitted(_estimated_tokens(asked, unique, model)):
             start = time.perf_counter()
             pairs = await self._pairs(asked, unique, model)

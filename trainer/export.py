@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from contract import artifact
 from contract.artifact import Anchor, GoldenPair, Manifest, Variant
-from contract.first_stage import features
+from contract.first_stage import of_candidates
 from contract.tokens import PairTokenizer, pad
 from trainer import base, calibration, graphs, reference
 from trainer.base import Base
@@ -232,7 +232,7 @@ def _list_logits(model: Base, tokenizer: PairTokenizer, each: ReferenceList) -> 
 
 
 def _features(each: ReferenceList) -> NDArray[np.float32]:
-    return features([candidate.score for candidate in each.candidates])
+    return of_candidates(each.candidates)
 
 
 def _write_last(path: Path, data: bytes) -> None:

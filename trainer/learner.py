@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from contract.first_stage import features
+from contract.first_stage import of_candidates
 from trainer import heads, steps
 from trainer.activations import Activations, Texts
 from trainer.examples import Example
@@ -136,9 +136,6 @@ def texts(example: Example) -> list[Texts]:
 
 def _first_stage(examples: Sequence[Example]) -> Tensor:
     rows = [
-        features([candidate.score for candidate in example.decision.candidates])[
-            steps.sampled(example)
-        ]
-        for example in examples
+        of_candidates(example.decision.candidates)[steps.sampled(example)] for example in examples
     ]
     return torch.from_numpy(np.concatenate(rows))

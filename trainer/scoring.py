@@ -12,7 +12,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from contract.artifact import TOKENIZER, ArtifactRejected, Manifest
-from contract.first_stage import features
+from contract.first_stage import of_candidates
 from contract.records import Candidate
 from contract.tokens import PairTokenizer, pad
 
@@ -64,7 +64,7 @@ class Served:
     def logits(self, query: str, candidates: Sequence[Candidate]) -> Floats:
         """(n,) in request order."""
         pairs = self._tokenizer.pairs(query, [candidate.text for candidate in candidates])
-        first_stage = features([candidate.score for candidate in candidates])
+        first_stage = of_candidates(candidates)
         at_once = 1 if self.precision == ONE_BY_ONE else len(pairs)
         runs = []
         for start in range(0, len(pairs), at_once):

@@ -3,7 +3,8 @@ from math import log2, sqrt
 import numpy as np
 import pytest
 
-from contract.first_stage import features
+from contract.first_stage import features, first_positions, of_candidates
+from contract.records import Candidate
 
 
 def test_the_first_stage_order_becomes_two_falling_curves():
@@ -42,3 +43,20 @@ def test_extreme_scores_stay_finite(scores):
 
     assert rows.shape == (len(scores), 3)
     assert np.isfinite(rows).all()
+
+
+def test_a_text_that_comes_again_has_the_row_of_its_first_position():
+    sent = [("old", 3.0), ("new", 1.0), ("old", 2.0)]
+
+    rows = of_candidates([Candidate(text=text, score=score) for text, score in sent])
+
+    expected = features([3.0, 1.0, 2.0])
+    assert rows.tolist() == [expected[0].tolist(), expected[1].tolist(), expected[0].tolist()]
+
+
+def test_no_candidates_have_no_rows():
+    assert of_candidates([]).shape == (0, 3)
+
+
+def test_the_same_text_is_known_by_its_first_position():
+    assert first_positions([Candidate(text=text) for text in "abaab"]) == [0, 1, 0, 0, 1]

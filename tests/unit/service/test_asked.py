@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from contract.records import Candidate
-from service.asked import Asked, fingerprint, first_positions
+from service.asked import Asked, fingerprint
 
 
 def asked(**changes: Any) -> Asked:
@@ -17,12 +17,6 @@ def asked(**changes: Any) -> Asked:
         "explore": True,
     }
     return Asked(**fields | changes)
-
-
-def test_the_same_text_is_known_by_its_first_position() -> None:
-    candidates = [Candidate(text=text) for text in "abaab"]
-
-    assert first_positions(candidates) == [0, 1, 0, 0, 1]
 
 
 @pytest.mark.parametrize(

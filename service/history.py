@@ -43,7 +43,7 @@ class History:
     secret: bytes
 
     async def read(self, decision_id: UUID) -> DecisionRecord:
-        """Waits a moment for a decision that is on its way.  Raises `UnknownDecision`, `NotLandedYet`."""
+        """Waits a moment for one on its way.  Raises `UnknownDecision`, `DecisionGone`, `NotLandedYet`."""
         for _ in range(LOOKS):
             async with self.engine.connect() as connection:
                 decision = await _one(connection, self._decision(decision_id))

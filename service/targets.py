@@ -23,6 +23,12 @@ class UnknownDecision(HttpRefusal):
     status = 404
 
 
+class DecisionGone(HttpRefusal):
+    """The id is one of ours, and its decision is no longer stored: purged, or lost before it was written."""
+
+    status = 410
+
+
 class NotLandedYet(HttpRefusal):
     """The decision is on its way, and this cannot be understood before it is there."""
 
@@ -77,7 +83,8 @@ async def find(
 
 
 def must_be_coming(decision_id: UUID, *, tenant: str, secret: bytes, now: datetime) -> None:
-    """Raises `UnknownDecision` unless we minted this id, for this tenant, a moment ago."""
-    ours = ids.is_ours(decision_id, tenant, secret=secret)
-    if not ours or now - ids.minted_at(decision_id) > LANDS_WITHIN:
+    """Raises `UnknownDecision` unless we minted this id for this tenant, `DecisionGone` unless a moment ago."""
+    if not ids.is_ours(decision_id, tenant, secret=secret):
         raise UnknownDecision("no such decision")
+    if now - ids.minted_at(decision_id) > LANDS_WITHIN:
+        raise DecisionGone("this decision is no longer stored")

@@ -125,13 +125,13 @@ async def test_an_early_answer_that_needs_its_decision_waits_for_it(memory: Memo
     assert (reply.status_code, reply.json()["used_k"]) == (200, 3)
 
 
-async def test_an_id_that_we_did_not_mint_or_that_is_old_is_unknown(memory: Memory):
+async def test_an_id_that_we_did_not_mint_is_unknown_and_an_old_one_is_gone(memory: Memory):
     too_old = memory.mint(datetime.now(UTC) - timedelta(seconds=61))
 
-    for decision_id in (uuid4(), too_old):
+    for decision_id, status in ((uuid4(), 404), (too_old, 410)):
         reply = await answer(memory, decision_id, used_k=1)
 
-        assert reply.status_code == 404
+        assert reply.status_code == status
         assert reply.headers["content-type"] == "application/problem+json"
 
 

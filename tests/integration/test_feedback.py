@@ -173,11 +173,18 @@ async def test_feedback_may_come_before_its_decision(memory: Memory):
 
 
 async def test_a_decision_nobody_can_know_is_unknown(memory: Memory):
-    too_old = memory.mint(datetime.now(UTC) - timedelta(seconds=61))
-
-    for decision_id in (uuid4(), too_old, UUID(int=2**128 - 1), UUID(int=0)):
+    for decision_id in (uuid4(), UUID(int=2**128 - 1), UUID(int=0)):
         assert (await memory.say(decision_id)).status_code == 404
 
+    assert await rows(memory) == []
+
+
+async def test_a_decision_of_ours_that_is_not_stored_after_a_minute_is_gone(memory: Memory):
+    gone = memory.mint(datetime.now(UTC) - timedelta(seconds=61))
+
+    said = await memory.say(gone)
+
+    assert (said.status_code, said.json()["type"]) == (410, "urn:rankloop:DecisionGone")
     assert await rows(memory) == []
 
 

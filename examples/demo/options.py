@@ -9,6 +9,9 @@ from typing import Final, Self
 from examples.demo.reader import MODEL
 
 RESULTS: Final = Path(__file__).resolve().parent.parent.parent / "bench" / "results"
+DECISIONS: Final = 3200
+DATA_DECISIONS: Final = 1600
+"""Of a folder, whose passages may be several times longer than the handbook's."""
 REWARD_WAIT: Final = "RANKLOOP_TRAINER_REWARD_WAIT_S"
 
 SETTINGS: Final[Mapping[str, str]] = {
@@ -50,7 +53,8 @@ class Options:
     @classmethod
     def of(cls, arguments: Sequence[str]) -> Self:
         options = vars(_parser().parse_args(arguments))
-        return cls(**options | {"seeds": tuple(options["seeds"])})
+        usual = DECISIONS if options["data"] is None else DATA_DECISIONS
+        return cls(**{"decisions": usual} | options | {"seeds": tuple(options["seeds"])})
 
     @property
     def name(self) -> str:
@@ -67,7 +71,12 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--seed", dest="seeds", type=int, nargs="+", default=(1,), help="one whole run for each")
     add("--headless", action="store_true", help="end when all is measured")
-    add("--decisions", type=_positive, default=3200, help="requests of one run")
+    add(
+        "--decisions",
+        type=_positive,
+        default=argparse.SUPPRESS,
+        help=f"requests of one run (default: {DECISIONS}; with --data {DATA_DECISIONS})",
+    )
     add("--rate", dest="rate_per_s", type=float, default=10.0, help="requests a second, at most")
     add("--data", type=Path, help="a folder with a question set to play instead of the handbook")
     add("--held-out", type=_positive, default=500, help="questions of that folder that judge")

@@ -3,7 +3,14 @@ from pathlib import Path
 
 import pytest
 
-from examples.demo.options import REWARD_WAIT, SETTINGS, Options, settings
+from examples.demo.options import (
+    DATA_DECISIONS,
+    DECISIONS,
+    REWARD_WAIT,
+    SETTINGS,
+    Options,
+    settings,
+)
 from service.settings import ServiceSettings
 from trainer.settings import TrainerSettings
 
@@ -18,6 +25,12 @@ def test_several_seeds_are_several_runs() -> None:
 def test_the_results_of_a_folder_carry_its_name() -> None:
     assert Options.of([]).name == "demo"
     assert Options.of(["--data", "sets/squad/"]).name == "demo-squad"
+
+
+def test_a_folder_with_its_longer_passages_is_asked_less() -> None:
+    assert Options.of([]).decisions == DECISIONS
+    assert Options.of(["--data", "sets/squad"]).decisions == DATA_DECISIONS
+    assert Options.of(["--data", "sets/squad", "--decisions", "7"]).decisions == 7
 
 
 def test_no_decisions_at_all_are_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,8 +29,9 @@ MAX_UNSUPPORTED: Final = 0.02
 MIN_CLUSTERS: Final = 100
 MIN_CLUSTERS_SMALL_GAIN: Final = 400
 SMALL_GAIN: Final = 0.05
-BALANCE: Final = float(norm.isf(0.005))
-"""Standard errors by which the mean of Dw may miss 0: by chance once in a hundred times."""
+BALANCE: Final = float(norm.isf(0.0005))
+"""Standard errors by which the mean of Dw may miss 0: by chance once in a thousand times. Wrong propensities miss it by
+more with every row, and a false alarm costs a round."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

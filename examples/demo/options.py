@@ -9,7 +9,7 @@ from typing import Final, Self
 from examples.demo.reader import MODEL
 
 RESULTS: Final = Path(__file__).resolve().parent.parent.parent / "bench" / "results"
-DECISIONS: Final = 3200
+DECISIONS: Final = 3450
 DATA_DECISIONS: Final = 1600
 """Of a folder, whose passages may be several times longer than the handbook's."""
 REWARD_WAIT: Final = "RANKLOOP_TRAINER_REWARD_WAIT_S"
@@ -23,7 +23,7 @@ SETTINGS: Final[Mapping[str, str]] = {
     "RANKLOOP_TRAINER_THREADS": "1",
     "RANKLOOP_TRAINER_POLL_S": "1",
     REWARD_WAIT: "12",
-    "RANKLOOP_TRAINER_ROUND_MIN_REWARDS": "600",
+    "RANKLOOP_TRAINER_ROUND_MIN_REWARDS": "650",
 }
 """A start explores more than a site that has learned, and nobody wants to wait here for a quarter of an hour."""
 

@@ -1,10 +1,13 @@
-"""A misspelt setting is refused by name: each process knows which RANKLOOP_ names are its own.
+"""What a process finds around it: its settings, and the cores it may use.
+
+A misspelt setting is refused by name: each process knows which RANKLOOP_ names are its own.
 
 Every process of a loop sees the same environment, so a name is fine for all when it is known to one
 of them. The prefixes below are the other processes' territory; everything else must be a field of
 the settings that read it.
 """
 
+import os
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -22,6 +25,13 @@ TERRITORIES: Final = {
     "cli": "CLI_",
 }
 """The prefix, after RANKLOOP_, of the names that one process alone reads."""
+
+
+def cores() -> int:
+    """How many of this machine's cores the process may use; macOS knows only how many there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def refuse_unknown(process: str, fields: Iterable[str], environ: Mapping[str, str]) -> None:

@@ -77,27 +77,26 @@ def log_propensity(logits: Logits, shown: Positions, policy: Policy) -> NDArray[
     return mixture.clip(max=0.0)
 
 
-def log_prob_sampled(logits: Logits, shown: Positions, policy: Policy) -> NDArray[np.float64]:
+def log_prob_sampled(
+    logits: Logits, shown: Positions, policy: Policy, *, ranked_by: Logits | None = None
+) -> NDArray[np.float64]:
     """The Plackett-Luce part: log-probability of each prefix, given that the coin said sample.
 
     logits: (n,) in request order.  shown: (k,) request positions.  Returns (k,).
+    ranked_by: (n,) what decides which candidates take part and how far each may fall, if not `logits`:
+    another model is compared over the set, and under the bound, of the one that was logged.
     """
-    order = plackett_luce.greedy(logits)
+    order = plackett_luce.greedy(logits if ranked_by is None else ranked_by)
     ranks = np.argsort(order)[shown]
     best = order[: policy.sampled]
     moved = ranks[: policy.sampled]
     stays = np.where(ranks[policy.sampled :] == np.arange(policy.sampled, len(shown)), 0.0, -np.inf)
     if (moved >= len(best)).any():
-        return _impossible_from(int(np.argmax(moved >= len(best))), logits, shown, policy)
+        step = int(np.argmax(moved >= len(best)))
+        before = log_prob_sampled(logits, shown[:step], policy, ranked_by=ranked_by)
+        return np.concatenate([before, np.full(len(shown) - step, -np.inf)])
     log_moved = plackett_luce.log_prob(
         logits[best] / policy.temperature, moved, max_fall=policy.max_fall
     )
     last = log_moved[-1] if len(log_moved) else 0.0
     return np.concatenate([log_moved, last + np.cumsum(stays)])
-
-
-def _impossible_from(
-    step: int, logits: Logits, shown: Positions, policy: Policy
-) -> NDArray[np.float64]:
-    before = log_prob_sampled(logits, shown[:step], policy)
-    return np.concatenate([before, np.full(len(shown) - step, -np.inf)])

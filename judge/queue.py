@@ -50,7 +50,8 @@ class Queue:
 
     @classmethod
     def at(cls, url: str, *, rubric: Rubric) -> Self:
-        return cls(client=httpx.AsyncClient(base_url=url, timeout=TIMEOUT_S), rubric=rubric)
+        client = httpx.AsyncClient(base_url=url, timeout=TIMEOUT_S, trust_env=False)
+        return cls(client=client, rubric=rubric)
 
     async def lease(self) -> Task | None:
         """The next answer that waits, if any does."""

@@ -65,8 +65,8 @@ def rollback(client: httpx.Client, *, to: str | None, reason: str, line: str | N
 
 
 def client(url: str) -> httpx.Client:
-    """A client for the service at this URL."""
-    return httpx.Client(base_url=url, timeout=TIMEOUT_S)
+    """A client for the service at this URL, asked directly: a proxy knows no loopback address."""
+    return httpx.Client(base_url=url, timeout=TIMEOUT_S, trust_env=False)
 
 
 def _json(

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime
 from typing import Any, Final
 
+from psycopg.errors import CheckViolation
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
@@ -169,8 +170,14 @@ class DecisionLog:
 def _is_poison(error: Exception) -> bool:
     """Whether a row is to blame; everything else is Postgres away or not migrated yet."""
     if isinstance(error, DBAPIError):
-        return isinstance(error, DataError | IntegrityError)
+        return isinstance(error, DataError | IntegrityError) and not _has_no_partition(error)
     return isinstance(error, StatementError | ValueError)
+
+
+def _has_no_partition(error: DBAPIError) -> bool:
+    """Postgres says it as a check that fails, and names no constraint."""
+    cause = error.orig
+    return isinstance(cause, CheckViolation) and cause.diag.constraint_name is None
 
 
 def size_bytes(decision: Decision) -> int:

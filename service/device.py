@@ -5,12 +5,12 @@ opened to see what it really does.
 """
 
 import logging
-import os
 from dataclasses import dataclass
 from typing import Final
 
 import onnxruntime
 
+from contract import environment
 from contract.refusals import Refusal
 from service.settings import Device
 
@@ -53,7 +53,7 @@ class Runtime:
 
 def choose(device: Device, *, threads: int) -> Runtime:
     """The runtime of this process.  Raises `DeviceUnavailable` when `cuda` was asked for and does not work."""
-    cores = threads or len(os.sched_getaffinity(0))
+    cores = threads or environment.cores()
     cpu = Runtime(provider=CPU, threads=cores)
     if device is Device.CPU:
         return cpu

@@ -178,9 +178,9 @@ def _read(decision_ids: Sequence[UUID]) -> Select[Any]:
 
 
 def _used(row: Row[Any]) -> list[int]:
-    """Request positions, in the order of the prompt."""
+    """Request positions, in the order of the prompt; an answer that came early may name some that do not exist."""
     used: list[int] = row.shown[: row.used_k] if row.used is None else row.used
-    return used
+    return [position for position in used if position < len(row.candidate_texts)]
 
 
 async def _bodies(connection: AsyncConnection, text_ids: set[int]) -> dict[int, str]:

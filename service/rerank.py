@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -16,6 +16,7 @@ import numpy as np
 from contract import first_stage, ids
 from contract.artifact import Anchor
 from contract.plackett_luce import Logits
+from contract.pointer import Live
 from contract.policy import Choice, Policy
 from contract.records import Decision, NotLearnable
 from contract.tokens import Pair, QueryTooLong
@@ -62,9 +63,11 @@ class Scores:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranking:
-    """Every candidate in order: what a decision shows is a prefix of it."""
+    """Every candidate in order: what a decision shows is a prefix of it. It outlives its model."""
 
-    model: Model
+    live: Live
+    anchor: Anchor
+    precision: str
     scores: Scores
     policy: Policy
     choice: Choice
@@ -120,7 +123,9 @@ class Reranker:
         body = digest([fingerprint(asked).hex(), asked.top_n, dict(asked.tags)])
 
         async def first() -> tuple[bytes, Reply]:
-            return body, await self._reply(asked)
+            reply = await self._reply(asked)
+            # What is remembered for ten minutes holds no documents.
+            return body, replace(reply, decision=replace(reply.decision, query="", candidates=()))
 
         key = digest([asked.tenant, asked.request_key])
         (first_body, reply), _ = await self._replies.once(key, first)
@@ -136,7 +141,7 @@ class Reranker:
         logged = self._log.offer(decision)
         self._count(decision)
         shown = decision.choice.shown
-        anchor, scores = ranking.model.scorer.manifest.anchor, ranking.scores
+        anchor, scores = ranking.anchor, ranking.scores
         return Reply(
             decision=decision,
             relevance=falling(anchor, scores.logits)[: len(shown)],
@@ -164,7 +169,13 @@ class Reranker:
             now=datetime.now(UTC),
         )
         return Ranking(
-            model=model, scores=scores, policy=policy, choice=choice, not_learnable=reason
+            live=model.live,
+            anchor=model.scorer.manifest.anchor,
+            precision=model.scorer.precision,
+            scores=scores,
+            policy=policy,
+            choice=choice,
+            not_learnable=reason,
         )
 
     async def _scores(self, asked: Asked, model: Model) -> Scores:
@@ -204,7 +215,7 @@ class Reranker:
     def _decision(
         self, asked: Asked, ranking: Ranking, *, repeated: bool, start: float
     ) -> Decision:
-        live, choice = ranking.model.live, ranking.choice
+        live, choice = ranking.live, ranking.choice
         shown = choice.shown[: asked.top_n]
         return Decision(
             id=ids.mint(asked.tenant, secret=self._secret, now=datetime.now(UTC)),
@@ -221,7 +232,7 @@ class Reranker:
             ),
             version=live.version,
             epoch=live.epoch,
-            precision=ranking.model.scorer.precision,
+            precision=ranking.precision,
             session_hash=self._session_hash(asked),
             request_key=asked.request_key,
             not_learnable=NotLearnable.REPEATED if repeated else ranking.not_learnable,

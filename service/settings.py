@@ -69,7 +69,7 @@ class ServiceSettings(BaseSettings):
     """Share of requests that explore. At 0 nothing can be learned from the log."""
     service_sampled: int = Field(default=20, ge=1)
     """How many of the best candidates take part in an exploration."""
-    service_max_fall: int | None = Field(default=None, ge=0)
+    service_max_fall: int | None = Field(default=None, ge=0, le=2**15 - 1)
     """How many ranks a document may lose by exploration; unset does not bound it."""
     service_explore_budget_daily: int | None = Field(default=None, ge=0)
     """Explored requests a day (UTC) and replica, counted in memory; unset does not bound them."""

@@ -13,6 +13,7 @@ from prometheus_client import start_http_server
 from pydantic import ValidationError
 from sqlalchemy import create_engine
 
+from contract.environment import cores
 from contract.store import Store
 from trainer import golden
 from trainer.candidates import Workshop
@@ -45,7 +46,7 @@ def run(settings: TrainerSettings, *, once: bool) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
     os.nice(settings.trainer_nice)
-    threads = settings.trainer_threads or len(os.sched_getaffinity(0))
+    threads = settings.trainer_threads or cores()
     torch.set_num_threads(threads)
     metrics = Metrics()
     server, thread = start_http_server(

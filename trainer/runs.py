@@ -146,8 +146,17 @@ def last_end(connection: Connection, line: str, spec: RewardSpec) -> int:
 
 def begun(connection: Connection, line: str) -> int:
     """How many rounds the line has had."""
-    statement = select(func.count()).select_from(training_runs).where(training_runs.c.line == line)
-    return connection.execute(statement).scalar_one()
+    return connection.execute(_count(line)).scalar_one()
+
+
+def decided(connection: Connection, line: str) -> int:
+    """How many rounds came to a verdict; one that failed says nothing about how much the next one needs."""
+    failed = training_runs.c.status == Status.FAILED.value
+    return connection.execute(_count(line).where(~failed)).scalar_one()
+
+
+def _count(line: str) -> Select[int]:
+    return select(func.count()).select_from(training_runs).where(training_runs.c.line == line)
 
 
 def evidence_spent(connection: Connection, run: Run) -> int:

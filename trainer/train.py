@@ -61,6 +61,11 @@ class Trained:
     clipped: Mapping[str, float]
     """Share of free steps whose ratio was cut in the last epoch, for each arm and kind of answer."""
 
+    @property
+    def can_be_judged(self) -> bool:
+        """Whether the gate would look at its gain at all."""
+        return self.effective_share >= MIN_SHARE
+
 
 def ladder(settings: TrainerSettings) -> tuple[Rung, ...]:
     """Smallest first."""
@@ -104,14 +109,15 @@ def climb(
     temperature: the champion's, by which all logits are divided.
     """
     advantage = dict(zip(map(_key, split.train), steps.advantages(split.train), strict=True))
+    tune = [each for each in split.tune if each.fresh]  # the gate looks at no others
     for rung in rungs:
         train = [each for each in split.train if each.fresh or rung.capacity is Capacity.FUSION]
-        if not train or not split.tune:
+        if not train or not tune:
             continue
-        with Learner.of(champion, rung.capacity, activations, [*train, *split.tune]) as learner:
+        with Learner.of(champion, rung.capacity, activations, [*train, *tune]) as learner:
             lesson = _Lesson.of(train, advantage, learner, temperature=temperature)
-            chosen = best(_attempts(learner, lesson, split.tune, rung=rung, seed=seed))
-        if chosen.tune.value > 0:
+            chosen = best(_attempts(learner, lesson, tune, rung=rung, seed=seed))
+        if chosen.tune.value > 0 and chosen.can_be_judged:
             yield chosen
 
 
@@ -167,8 +173,8 @@ def best(attempts: Iterable[Trained]) -> Trained:
     """The one that gains most of those that the gate can judge; where it can judge none, the nearest."""
 
     def worth(attempt: Trained) -> tuple[bool, float]:
-        can_be_judged = attempt.effective_share >= MIN_SHARE
-        return can_be_judged, attempt.tune.value if can_be_judged else attempt.effective_share
+        judged = attempt.can_be_judged
+        return judged, attempt.tune.value if judged else attempt.effective_share
 
     return max(attempts, key=worth)
 

@@ -110,7 +110,7 @@ class Worker:
     def _enough(self, connection: Connection) -> float:
         """What the first gains need, later ones, which are smaller, need more of to be seen."""
         settings = self._settings
-        times = min(runs.begun(connection, settings.line), MANY_ROUNDS)
+        times = min(runs.decided(connection, settings.line), MANY_ROUNDS)
         wanted = settings.trainer_round_min_rewards * settings.trainer_round_growth**times
         return min(wanted, settings.trainer_replay)
 

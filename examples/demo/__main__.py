@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from examples.demo import loop, reader, report, worlds
+from examples.demo import ceiling, loop, reader, report, worlds
 from examples.demo.application import Application
 from examples.demo.options import REWARD_WAIT, Options, settings
 from examples.demo.play import Plan, play
@@ -21,6 +21,7 @@ from examples.demo.report import Played
 from examples.demo.show import Show
 from examples.demo.traffic import Noise
 from examples.demo.worlds import World
+from trainer.datasets import DatasetRefused
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str]) -> int:
         _play_all(options, show=show)
     except KeyboardInterrupt:
         show.say("stopped")
-    except loop.LoopFailed as failure:
+    except (loop.LoopFailed, ceiling.CeilingFailed, DatasetRefused) as failure:
         show.say(str(failure), style="red")
         return 1
     return 0

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from examples.demo.application import TOP_N, Answered, Application
+from examples.demo.application import TOP_N, Answered, Application, ReaderFailed
 from examples.demo.worlds import Ask
 
 VERSION = "gold labels"
@@ -43,15 +43,19 @@ def train(
 async def answers(
     application: Application, asks: Sequence[Ask], orders: Sequence[Sequence[int]]
 ) -> list[Answered]:
-    """The same reader, given what these orders put on top."""
+    """The same reader, given what these orders put on top; what it could not answer is left out."""
 
-    async def one(ask: Ask, order: Sequence[int]) -> Answered:
+    async def one(ask: Ask, order: Sequence[int]) -> Answered | None:
         used = [ask.documents[position].text for position in order[:TOP_N]]
-        answer, _ = await application.read(ask, used)
+        try:
+            answer, _ = await application.read(ask, used)
+        except ReaderFailed:
+            return None
         quality = application.world.grade(ask, used, answer)
         return Answered(ask=ask, decision_id="", version=VERSION, quality=quality)
 
-    return [await one(ask, order) for ask, order in zip(asks, orders, strict=True)]
+    answered = [await one(ask, order) for ask, order in zip(asks, orders, strict=True)]
+    return [each for each in answered if each is not None]
 
 
 def _best_first(scores: Sequence[float]) -> list[int]:

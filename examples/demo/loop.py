@@ -16,6 +16,10 @@ import httpx
 from rankloop import leash
 from rankloop.home import last_lines
 
+OWN: Final = frozenset(
+    f"RANKLOOP_{name}"
+    for name in ("DATABASE_URL", "REDIS_URL", "ARTIFACTS_URL", "CACHE_DIR", "LINE")
+)
 HOST: Final = "127.0.0.1"
 START_S: Final = 900.0
 STOP_S: Final = 90.0
@@ -46,7 +50,7 @@ def running(home: Path, *, port: int, base: str, settings: Mapping[str, str]) ->
         base,
     ]
     with log.open("ab") as output:
-        process = leash.start(command, output=output, env={**os.environ, **settings})
+        process = leash.start(command, output=output, env=_environment(settings))
     try:
         _wait_until_ready(process, port=port, log=log)
         yield f"http://{HOST}:{port}"
@@ -54,6 +58,12 @@ def running(home: Path, *, port: int, base: str, settings: Mapping[str, str]) ->
         process.send_signal(signal.SIGTERM)
         with process:
             process.wait(STOP_S)
+
+
+def _environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """A demo keeps its flipped rewards to itself, whatever servers the shell knows of."""
+    kept = {name: value for name, value in os.environ.items() if name not in OWN}
+    return {**kept, **settings}
 
 
 def free_port(preferred: int) -> int:

@@ -14,12 +14,14 @@ from examples.demo.application import Answered, Application
 from examples.demo.report import SMOOTHED, Played, Point
 from examples.demo.show import Bar, Show
 from examples.demo.traffic import Noise, Tally
-from examples.demo.watch import Verdicts, look, watch
+from examples.demo.watch import Verdicts, look, until_served, watch
 
 CURVE_QUESTIONS: Final = 100
 """Held-out questions asked after each promotion, while traffic goes on; all of them are asked before and after."""
 LAST_ROUND_S: Final = 300.0
 BAR_S: Final = 0.5
+CALM_S: Final = 3.0
+"""After so long without a round none is on its way: the trainer looks for work every second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +62,7 @@ async def play(application: Application, plan: Plan, *, show: Show) -> Played:
     curve = [Point(decisions=0, version=start[0].version, quality=quality.mean(start))]
     with clock.phase("learning"):
         await _learn(application, plan, curve, tally=tally, verdicts=verdicts, show=show)
+    await until_served(application.service, verdicts)
     with clock.phase("measuring the end"):
         final = await traffic.held_out(application, world.held_out, tally=tally)
     curve.append(
@@ -98,6 +101,7 @@ async def _learn(
     some = application.world.held_out[:: max(1, len(application.world.held_out) // CURVE_QUESTIONS)]
 
     async def measure(version: str) -> None:
+        await until_served(application.service, verdicts)
         answered = await traffic.held_out(application, some, tally=tally)
         point = Point(
             decisions=len(tally.answered), version=version, quality=quality.mean(answered)
@@ -131,10 +135,12 @@ async def _learn(
 async def _last_round(verdicts: Verdicts, *, wait_s: float) -> None:
     """Waits for what the last rewards set off, if they did."""
     await asyncio.sleep(wait_s)
+    calm_s = 0.0
     for _ in range(int(LAST_ROUND_S / BAR_S)):
-        if not verdicts.is_training:
+        if calm_s >= CALM_S:
             return
         await asyncio.sleep(BAR_S)
+        calm_s = 0.0 if verdicts.is_training else calm_s + BAR_S
 
 
 async def _ceiling(application: Application, plan: Plan, *, show: Show) -> list[Answered]:

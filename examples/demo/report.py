@@ -1,7 +1,6 @@
 """What one or several runs came to: a table, a JSON file for whoever checks it, and a picture of the learning curve."""
 
 import json
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
+from contract.environment import cores
 from examples.demo.quality import Comparison
 
 SMOOTHED: Final = 300
@@ -82,8 +82,7 @@ def write(path: Path, runs: Sequence[Played], *, command: str) -> None:
 
 def machine() -> str:
     """What this ran on."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{cores} cores, {platform.machine()}, {platform.system()}, Python {platform.python_version()}"
+    return f"{cores()} cores, {platform.machine()}, {platform.system()}, Python {platform.python_version()}"
 
 
 def show(console: Console, runs: Sequence[Played]) -> None:

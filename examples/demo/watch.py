@@ -8,6 +8,7 @@ from typing import Any, Final
 import httpx
 
 POLL_S: Final = 1.0
+SWAP_POLLS: Final = 120
 PAGE: Final = {"limit": 100}
 
 Say = Callable[[str], None]
@@ -48,14 +49,15 @@ async def look(service: httpx.AsyncClient, verdicts: Verdicts, *, say: Say) -> l
         say(line)
 
     runs = await _items(service, "/v1/runs")
-    verdicts.is_training = any(run["status"] == "running" for run in runs)
-    for evaluation in reversed(await _items(service, "/v1/evaluations")):
+    if runs is not None:
+        verdicts.is_training = any(run["status"] == "running" for run in runs)
+    for evaluation in reversed(await _items(service, "/v1/evaluations") or []):
         name = evaluation["evaluation_id"]
         if evaluation["verdict"] != "pass" and name not in verdicts.refused:
             verdicts.refused[name] = evaluation["reason"]
             tell(f"refused {evaluation['version'][:12]}: {evaluation['reason']}")
     new = []
-    for promotion in reversed(await _items(service, "/v1/promotions")):
+    for promotion in reversed(await _items(service, "/v1/promotions") or []):
         epoch, version = promotion["epoch"], promotion["version"]
         if promotion["action"] == "promote" and epoch not in verdicts.promoted:
             verdicts.promoted[epoch] = version
@@ -64,11 +66,29 @@ async def look(service: httpx.AsyncClient, verdicts: Verdicts, *, say: Say) -> l
     return new
 
 
-async def _items(service: httpx.AsyncClient, path: str) -> list[Any]:
-    """The newest rows, newest first; none while the service is away."""
+async def until_served(service: httpx.AsyncClient, verdicts: Verdicts) -> None:
+    """Waits for the last promoted version to answer requests: to fetch, check and warm it takes seconds."""
+    promoted = max(verdicts.promoted, default=0)
+    for _ in range(SWAP_POLLS):
+        if promoted <= await _epoch(service):
+            return
+        await asyncio.sleep(POLL_S)
+
+
+async def _epoch(service: httpx.AsyncClient) -> int:
+    try:
+        response = await service.get("/info")
+        response.raise_for_status()
+    except httpx.HTTPError:
+        return -1
+    return max((each["epoch"] for each in response.json()["serving"]), default=0)
+
+
+async def _items(service: httpx.AsyncClient, path: str) -> list[Any] | None:
+    """The newest rows, newest first; None while the service is away."""
     try:
         response = await service.get(path, params=PAGE)
         response.raise_for_status()
     except httpx.HTTPError:
-        return []
+        return None
     return list(response.json()["data"])

@@ -1,5 +1,6 @@
 """The small types of our bodies: read from JSON's strings and numbers alone, nothing coerced beyond that."""
 
+from datetime import datetime
 from typing import Annotated, Final, TypeAlias
 from uuid import UUID
 
@@ -10,12 +11,20 @@ from service.texts import Text, storable
 
 MAX_POSITION: Final = 2**15 - 1
 MAX_DEPTH: Final = 16
+YEARS: Final = range(1970, 2200)
 
 
 def _a_string(value: object) -> object:
     if not isinstance(value, str):
         raise ValueError("must be a string")  # noqa: TRY004 - pydantic collects ValueErrors
     return value
+
+
+def _within_reason(time: datetime) -> datetime:
+    """The same.  Raises ValueError for years that PostgreSQL stores and Python cannot read back."""
+    if time.year not in YEARS:
+        raise ValueError(f"must be in the years {YEARS.start} to {YEARS.stop - 1}")
+    return time
 
 
 def _storable_json(value: JsonValue, depth: int = 0) -> JsonValue:
@@ -33,7 +42,12 @@ def _storable_json(value: JsonValue, depth: int = 0) -> JsonValue:
 
 
 Id: TypeAlias = Annotated[UUID, Strict(strict=False), BeforeValidator(_a_string)]
-Time: TypeAlias = Annotated[AwareDatetime, Strict(strict=False), BeforeValidator(_a_string)]
+Time: TypeAlias = Annotated[
+    AwareDatetime,
+    Strict(strict=False),
+    BeforeValidator(_a_string),
+    AfterValidator(_within_reason),
+]
 SourceType: TypeAlias = Annotated[Source, Strict(strict=False), BeforeValidator(_a_string)]
 
 Position: TypeAlias = Annotated[int, Field(ge=0, le=MAX_POSITION)]

@@ -158,6 +158,23 @@ async def test_a_row_that_postgres_refuses_blocks_no_other(
     assert service.metric("rankloop_decisions_logged_total") == 3
 
 
+async def test_a_day_without_a_partition_only_delays_the_log(
+    service: Service, engine: Engine
+) -> None:
+    await service.rerank(DOCUMENTS)
+    await service.logged()
+    with engine.begin() as connection:
+        connection.execute(text(f"DROP TABLE decisions_{datetime.now(UTC):%Y%m%d}"))
+
+    body = await service.rerank(DOCUMENTS)
+    assert service.metric("rankloop_decisions_logged_total") == 1
+    with engine.begin() as connection:
+        connection.execute(text("SELECT ensure_partitions(7)"))
+    await service.logged()
+
+    assert {str(row.decision_id) for row in stored(engine)} == {body["id"]}
+
+
 async def test_postgres_away_only_delays_the_log(
     tmp_path: Path, folder: Path, engine: Engine, database_url: str, postgres: Proxy
 ) -> None:

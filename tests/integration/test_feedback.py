@@ -269,6 +269,8 @@ REFUSED: list[dict[str, Any]] = [
     {"metadata": {"a": json.loads("[" * 50 + "]" * 50)}},
     {"occurred_at": "yesterday"},
     {"occurred_at": 1.5e9},
+    {"occurred_at": "0001-01-01T00:00:00+14:00"},
+    {"occurred_at": "9999-12-31T23:59:59-14:00"},
     {"rationale": "\x00"},
     {"judge": {"rubric": {"id": "a"}}},
     {"judge": {"rubric": {"id": "a", "version": "1"}, "confidence": 2}},

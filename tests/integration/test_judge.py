@@ -25,7 +25,7 @@ from judge.retries import Backoff
 from judge.rubric import Rubric
 from judge.settings import RUBRICS, JudgeSettings
 from judge.worker import Worker
-from tests.integration.conftest import Memory
+from tests.integration.conftest import Memory, a_decision
 from tests.scripted_llm import Reply, ScriptedLlm, scripted_llm
 from tests.serving import until
 from tests.sockets import on_a_socket
@@ -110,6 +110,21 @@ async def test_what_has_no_text_no_decision_or_a_verdict_does_not_wait(memory: M
     await verdict(memory, await answered(memory))
 
     assert await lease(memory) == []
+
+
+async def test_an_early_answer_that_names_documents_which_do_not_exist_blocks_nobody(
+    memory: Memory,
+):
+    decision = a_decision(id=memory.mint(), tenant=memory.name)
+    early = {"used": [99, 1], "text": "Two years."}
+    await memory.client.post(f"/v1/decisions/{decision.id}/answer", json=early)
+    await memory.land(decision)
+    await answered(memory)
+
+    first, second = await lease(memory)
+
+    assert [document["index"] for document in first["documents"]] == [1]
+    assert len(second["documents"]) == 2
 
 
 async def test_a_verdict_by_another_rubric_or_source_is_none(memory: Memory):

@@ -88,6 +88,26 @@ def test_what_is_no_better_is_not_published_and_its_rows_are_asked_again(setting
     assert [(each.xid_from, each.n_decisions) for each in windows] == [(0, 120), (0, 240)]
 
 
+def test_each_round_waits_for_twice_as_much_unless_the_last_one_failed(
+    settings, base, engine, monkeypatch
+):
+    growing = settings.model_copy(update={"trainer_round_growth": 2.0})
+    answer(growing, engine, base, decisions=100)
+    with workbench.worker(growing) as worker:
+        with monkeypatch.context() as patch:
+            patch.setattr(rounds, "split", broken)
+            failed = worker.step()
+        answer(growing, engine, base, decisions=100, seed=1)
+        first = worker.step()
+        answer(growing, engine, base, decisions=199, seed=2)
+        too_soon = worker.step()
+        answer(growing, engine, base, decisions=1, seed=3)
+        second = worker.step()
+
+    assert (failed, too_soon) == (Status.FAILED, None)
+    assert not {first, second} & {Status.FAILED, None}
+
+
 def test_a_round_that_fails_is_noted_and_promotes_nothing(settings, base, engine, monkeypatch):
     answer(settings, engine, base, decisions=120)
     monkeypatch.setattr(rounds, "split", broken)

@@ -54,6 +54,7 @@ class Service:
         self.app.post("/v1/rerank")(self.rerank)
         self.app.post("/v1/{path:path}")(self.take)
         self.app.get("/v1/{name}")(self.list)
+        self.app.get("/info")(self.info)
 
     @property
     def has_learned(self) -> bool:
@@ -71,6 +72,9 @@ class Service:
     async def take(self, path: str) -> dict[str, Any]:
         self.rewards += path == "feedback"
         return {}
+
+    async def info(self) -> dict[str, Any]:
+        return {"serving": [{"epoch": 2 if self.has_learned else 1}]}
 
     async def list(self, name: str, request: Request) -> dict[str, Any]:
         init = {"epoch": 1, "action": "init", "version": "v1", "reason": "the base"}

@@ -4,6 +4,7 @@ from typing import Any
 import httpx
 import pytest
 
+from examples.demo import watch
 from examples.demo.watch import Verdicts, look
 
 
@@ -87,6 +88,41 @@ async def test_a_run_that_goes_on_is_training(
     await look(service, verdicts, say=lambda _: None)
 
     assert verdicts.is_training
+
+
+async def test_a_service_that_is_away_is_not_thought_to_have_stopped_training(
+    service: httpx.AsyncClient, operators: Operators
+) -> None:
+    verdicts = Verdicts(is_training=True)
+    operators.away = True
+
+    await look(service, verdicts, say=lambda _: None)
+
+    assert verdicts.is_training
+
+
+async def test_a_promoted_version_is_waited_for_until_it_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(watch, "POLL_S", 0.0)
+    epochs = iter([1, None, 1, 2])
+    asked = []
+
+    def info(request: httpx.Request) -> httpx.Response:
+        epoch = next(epochs)
+        asked.append(request.url.path)
+        return (
+            httpx.Response(503)
+            if epoch is None
+            else httpx.Response(200, json={"serving": [{"epoch": epoch}]})
+        )
+
+    async with httpx.AsyncClient(
+        transport=httpx.MockTransport(info), base_url="http://service"
+    ) as client:
+        await watch.until_served(client, Verdicts(promoted={2: "v2"}))
+
+    assert asked == ["/info"] * 4
 
 
 async def test_a_service_that_is_away_for_a_moment_is_looked_at_again(

@@ -33,10 +33,15 @@ def first_is_anything(documents):
 
 def train(model, examples, *rungs, seed=0):
     activations = Activations(model, trainees.tokenizer(), pad_id=0, max_bytes=1 << 26)
-    sides = split(examples, tune_share=0.2, gate_share=0.2)
     return list(
-        climb(model, sides, rungs=rungs, activations=activations, temperature=1.0, seed=seed)
+        climb(
+            model, sides(examples), rungs=rungs, activations=activations, temperature=1.0, seed=seed
+        )
     )
+
+
+def sides(examples):
+    return split(examples, tune_share=0.2, gate_share=0.2)
 
 
 def reward_of(model, trained, *, seed=99):
@@ -121,14 +126,28 @@ def test_the_same_seed_makes_the_same_candidate():
 
 def test_the_last_layer_learns_from_what_is_fresh_and_the_fusion_replays():
     model = trainees.reranker()
-    stale = [
-        replace(example, fresh=False)
-        for example in trainees.log(model, reward=first_is_new, decisions=200)
+    examples = [
+        replace(example, reward=float(example.decision.choice.shown[0] == 0))
+        for example in trainees.log(model, reward=first_is_anything, decisions=500)
+    ]
+    to_train_on = {example.decision.id for example in sides(examples).train}
+    replayed = [
+        replace(example, fresh=example.decision.id not in to_train_on) for example in examples
     ]
 
-    trained = train(model, stale, FUSION, LAST_LAYER)
+    trained = train(model, replayed, FUSION, LAST_LAYER)
 
-    assert {each.capacity for each in trained} <= {Capacity.FUSION}
+    assert [each.capacity for each in trained] == [Capacity.FUSION]
+
+
+def test_what_is_not_fresh_tunes_nothing():
+    model = trainees.reranker()
+    examples = trainees.log(model, reward=first_is_new, decisions=200)
+    to_tune_on = {example.decision.id for example in sides(examples).tune}
+
+    stale = [replace(each, fresh=each.decision.id not in to_tune_on) for each in examples]
+
+    assert train(model, stale, LAST_LAYER) == []
 
 
 def test_the_share_of_cut_ratios_is_told_for_each_kind_of_answer():

@@ -9,6 +9,8 @@ from typing import Final, Self
 from examples.demo.reader import MODEL
 
 RESULTS: Final = Path(__file__).resolve().parent.parent.parent / "bench" / "results"
+OWN_RESULTS: Final = Path(".rankloop") / "demo"
+"""A run to look at does not overwrite the published one."""
 DECISIONS: Final = 3450
 DATA_DECISIONS: Final = 1600
 """Of a folder, whose passages may be several times longer than the handbook's."""
@@ -54,7 +56,12 @@ class Options:
     def of(cls, arguments: Sequence[str]) -> Self:
         options = vars(_parser().parse_args(arguments))
         usual = DECISIONS if options["data"] is None else DATA_DECISIONS
-        return cls(**{"decisions": usual} | options | {"seeds": tuple(options["seeds"])})
+        results = RESULTS if options["headless"] else OWN_RESULTS
+        return cls(
+            **{"decisions": usual, "results": results}
+            | options
+            | {"seeds": tuple(options["seeds"])}
+        )
 
     @property
     def name(self) -> str:
@@ -85,7 +92,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--base", default="minilm", help="the starting model")
     add("--port", type=int, default=8000, help="of the service; another one if it is taken")
     add("--home", type=Path, help="a folder that keeps all state; without, a fresh one")
-    add("--results", type=Path, default=RESULTS, help="where the report and the picture go")
+    add(
+        "--results",
+        type=Path,
+        default=argparse.SUPPRESS,
+        help=f"where the report and the picture go (default: {OWN_RESULTS}; with --headless bench/results)",
+    )
     return parser
 
 

@@ -6,6 +6,8 @@ import pytest
 from examples.demo.options import (
     DATA_DECISIONS,
     DECISIONS,
+    OWN_RESULTS,
+    RESULTS,
     REWARD_WAIT,
     SETTINGS,
     Options,
@@ -33,6 +35,12 @@ def test_a_folder_with_its_longer_passages_is_asked_less() -> None:
     assert Options.of(["--data", "sets/squad", "--decisions", "7"]).decisions == 7
 
 
+def test_a_run_to_look_at_does_not_overwrite_the_published_results() -> None:
+    assert Options.of([]).results == OWN_RESULTS
+    assert Options.of(["--headless"]).results == RESULTS
+    assert Options.of(["--headless", "--results", "here"]).results == Path("here")
+
+
 def test_no_decisions_at_all_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         Options.of(["--decisions", "0"])
@@ -51,8 +59,3 @@ def test_the_environment_overrules_the_demos_settings() -> None:
     chosen = settings({REWARD_WAIT: "3", "HOME": "elsewhere"})
 
     assert chosen == {**SETTINGS, REWARD_WAIT: "3"}
-
-
-def test_results_go_beside_the_other_measurements() -> None:
-    assert Options.of([]).results.parts[-2:] == ("bench", "results")
-    assert Options.of(["--results", "here"]).results == Path("here")

@@ -12,7 +12,7 @@ RESULTS: Final = Path(__file__).resolve().parent.parent.parent / "bench" / "resu
 OWN_RESULTS: Final = Path(".rankloop") / "demo"
 """A run to look at does not overwrite the published one."""
 DECISIONS: Final = 3450
-DATA_DECISIONS: Final = 1600
+DATA_DECISIONS: Final = 1200
 """Of a folder, whose passages may be several times longer than the handbook's."""
 REWARD_WAIT: Final = "RANKLOOP_TRAINER_REWARD_WAIT_S"
 
@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--rate", dest="rate_per_s", type=float, default=10.0, help="requests a second, at most")
     add("--data", type=Path, help="a folder with a question set to play instead of the handbook")
-    add("--held-out", type=_positive, default=500, help="questions of that folder that judge")
+    add("--held-out", type=_positive, default=300, help="questions of that folder that judge")
     add("--reader", help="base URL of an OpenAI-compatible API to ask instead of the simulation")
     add("--reader-model", default=MODEL, help="the model's name there")
     add("--base", default="minilm", help="the starting model")

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from examples.demo.reader import MODEL
 
@@ -54,14 +54,12 @@ class Options:
 
     @classmethod
     def of(cls, arguments: Sequence[str]) -> Self:
-        options = vars(_parser().parse_args(arguments))
-        usual = DECISIONS if options["data"] is None else DATA_DECISIONS
-        results = RESULTS if options["headless"] else OWN_RESULTS
-        return cls(
-            **{"decisions": usual, "results": results}
-            | options
-            | {"seeds": tuple(options["seeds"])}
-        )
+        options: dict[str, Any] = vars(_parser().parse_args(arguments))
+        usual: dict[str, Any] = {
+            "decisions": DECISIONS if options["data"] is None else DATA_DECISIONS,
+            "results": RESULTS if options["headless"] else OWN_RESULTS,
+        }
+        return cls(**usual | options | {"seeds": tuple(options["seeds"])})
 
     @property
     def name(self) -> str:

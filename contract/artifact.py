@@ -77,16 +77,21 @@ class Anchor(_Frozen):
             raise ValueError("knots must be strictly rising")
         return self
 
-    def relevance(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Scores in (0, 1): the sigmoid of the anchored logits; slope 1 beyond the knots.
+    def anchored(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The logits on the base's scale; slope 1 beyond the knots.
 
-        logits: (n,).  Returns (n,), in the same order relation as the logits up to rounding.
+        logits: (n,).  Returns (n,), in the same order relation up to rounding.
         """
         own, base = np.array(self.own or (0.0,)), np.array(self.base or (0.0,))
         inside = np.interp(logits, own, base)
-        anchored = inside + np.minimum(logits - own[0], 0) + np.maximum(logits - own[-1], 0)
+        below, above = np.minimum(logits - own[0], 0), np.maximum(logits - own[-1], 0)
+        anchored: NDArray[np.float64] = inside + below + above
+        return anchored
+
+    def relevance(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Scores in (0, 1): the sigmoid of the anchored logits."""
         # The sigmoid as tanh does not overflow.
-        half: NDArray[np.float64] = np.tanh(anchored / 2) / 2
+        half: NDArray[np.float64] = np.tanh(self.anchored(logits) / 2) / 2
         return 0.5 + half
 
 

@@ -53,6 +53,7 @@ _KINDS: Final[dict[str, Any]] = {
     "float8": Double(),
     "float8[]": ARRAY(Double()),
     "int": Integer(),
+    "int[]": ARRAY(Integer()),
     "jsonb": JSONB(none_as_null=True),
     "smallint": SmallInteger(),
     "smallint[]": ARRAY(SmallInteger()),

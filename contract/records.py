@@ -4,12 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import TypeAlias
 from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
 
 from contract.policy import Choice, Policy
+
+Span: TypeAlias = tuple[int, int]
+"""Characters of a text: from the first up to and without the second."""
 
 
 class Arm(StrEnum):
@@ -49,6 +53,8 @@ class Candidate:
     """The app's own id of it."""
     score: float | None = None
     """The first stage's score, higher is better."""
+    span: Span | None = None
+    """The part of the text that the logit is of; None where it is the text as far as it fits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -88,6 +88,8 @@ decisions = Table(
     required("candidate_texts", "bigint[]"),  # request order
     optional("candidate_keys", "text[]"),
     optional("first_stage_scores", "float8[]"),  # its elements may be NULL
+    optional("span_starts", "int[]"),  # characters of each text that its logit is of; elements
+    optional("span_ends", "int[]"),  # may be NULL: the text as far as it fits
     required("logits", "float8[]"),  # request order, what the sampler used; empty if none were made
     required("shown", "smallint[]"),  # request positions, best first
     required("cum_log_propensity", "float8[]"),  # one for each prefix of shown
@@ -104,6 +106,9 @@ decisions = Table(
     check("candidates_some", "cardinality(candidate_texts) >= 1"),
     check("keys_parallel", "cardinality(candidate_keys) = cardinality(candidate_texts)"),
     check("scores_parallel", "cardinality(first_stage_scores) = cardinality(candidate_texts)"),
+    check("starts_parallel", "cardinality(span_starts) = cardinality(candidate_texts)"),
+    check("ends_parallel", "cardinality(span_ends) = cardinality(candidate_texts)"),
+    check("span_both", "(span_starts IS NULL) = (span_ends IS NULL)"),
     check(
         "logits_parallel",
         "cardinality(logits) = cardinality(candidate_texts) OR degraded AND cardinality(logits) = 0",

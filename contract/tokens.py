@@ -14,10 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
+from contract.records import Span
+
 CHARACTERS_PER_TOKEN: Final = 8
 """Tokenising comes before cutting, so far too long texts are cut by characters first."""
 
 MIN_DOCUMENT_TOKENS: Final = 16
+_OVERLAP: Final = 8
+"""A window repeats so large a part of the one before it: what answers may stand at the seam."""
 
 
 class QueryTooLong(ValueError):
@@ -43,6 +47,15 @@ class Batch:
     token_type_ids: NDArray[np.int64]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Windows:
+    """Parts of one document that fit the model, each overlapping the one before it by an eighth."""
+
+    spans: tuple[Span, ...]
+    is_whole: bool
+    """Whether every token is in one of them."""
+
+
 class PairTokenizer:
     """Tokenises pairs of at most `max_length` tokens, special tokens included."""
 
@@ -60,15 +73,57 @@ class PairTokenizer:
 
     def pairs(self, query: str, documents: Sequence[str]) -> list[Pair]:
         """One pair for each document, in order. Raises `QueryTooLong`."""
-        encoded_query = self._encode([query])[0]
-        room = self.max_length - self._special - len(encoded_query)
-        if room < MIN_DOCUMENT_TOKENS:
-            message = f"the query has {len(encoded_query)} tokens; a pair has {self.max_length}"
-            raise QueryTooLong(message)
+        (encoded_query,) = self._encode([query])
+        room = self._room(encoded_query)
         return [
             self._pair(encoded_query, encoded, room=room, cut=len(document) > self._max_characters)
             for document, encoded in zip(documents, self._encode(documents), strict=True)
         ]
+
+    def windows(
+        self,
+        query: str,
+        documents: Sequence[str],
+        *,
+        most: int,
+        max_tokens: int | None = None,
+        keeps_end: bool = False,
+    ) -> list[Windows]:
+        """Where to cut each document so that it is read in `most` pairs at most. Raises `QueryTooLong`.
+
+        max_tokens: of a document, windows and all.  keeps_end: leave out the beginning instead of the end.
+        """
+        room = self._room(*self._encode([query]))
+        return [
+            self._windows(document, room=room, most=most, limit=max_tokens, keeps_end=keeps_end)
+            for document in documents
+        ]
+
+    def _windows(
+        self, document: str, *, room: int, most: int, limit: int | None, keeps_end: bool
+    ) -> Windows:
+        skipped = max(0, len(document) - most * self._max_characters)
+        shift = skipped if keeps_end else 0
+        kept = document[shift : shift + len(document) - skipped]
+        offsets = self._tokenizer.encode(kept, add_special_tokens=False).offsets
+        overlap = room // _OVERLAP
+        stride = room - overlap
+        read = min(len(offsets), limit or len(offsets), room + (most - 1) * stride)
+        begin = len(offsets) - read if keeps_end else 0
+        starts = range(begin, max(begin + 1, begin + read - overlap), stride)
+        cuts = [offsets[start : min(start + room, begin + read)] for start in starts]
+        return Windows(
+            spans=tuple((shift + cut[0][0], shift + cut[-1][1]) if cut else (0, 0) for cut in cuts),
+            is_whole=not skipped and read == len(offsets),
+        )
+
+    def _room(self, query: Encoding) -> int:
+        """Tokens left for a document."""
+        room = self.max_length - self._special - len(query)
+        if room < MIN_DOCUMENT_TOKENS:
+            message = f"the query has {len(query)} tokens; a pair has {self.max_length}"
+            raise QueryTooLong(message)
+        return room
 
     @property
     def _max_characters(self) -> int:

@@ -66,7 +66,7 @@ async def _open(settings: ServiceSettings, metrics: Metrics, stack: AsyncExitSta
     stack.push_async_callback(redis.aclose)
     log = DecisionLog(engine, settings, metrics=metrics)
     await stack.enter_async_context(log.running())
-    models = Models(settings.line)
+    models = Models(settings.line, refuses_unknown=settings.service_refuse_unknown_models)
     reranker = Reranker(
         models,
         settings,

@@ -17,7 +17,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from contract.records import Decision
+from contract.records import Candidate, Decision, Span
 from contract.tables import decisions
 from service import texts
 from service.background import finished_within, kept_running
@@ -227,6 +227,8 @@ def row(decision: Decision, text_ids: dict[str, int]) -> dict[str, Any]:
         "max_fall": policy.max_fall,
         "candidate_texts": [text_ids[candidate.text] for candidate in candidates],
         "candidate_keys": _unless_all_none([candidate.key for candidate in candidates]),
+        "span_starts": _unless_all_none([_cut(each)[0] for each in candidates]),
+        "span_ends": _unless_all_none([_cut(each)[1] for each in candidates]),
         "first_stage_scores": _unless_all_none([candidate.score for candidate in candidates]),
         "logits": decision.logits.tolist(),
         "shown": choice.shown.tolist(),
@@ -236,6 +238,10 @@ def row(decision: Decision, text_ids: dict[str, int]) -> dict[str, Any]:
         "tags": dict(decision.tags),
         "latency_ms": decision.latency_ms,
     }
+
+
+def _cut(candidate: Candidate) -> Span | tuple[None, None]:
+    return candidate.span or (None, None)
 
 
 def _unless_all_none(values: list[Any]) -> list[Any] | None:

@@ -8,8 +8,9 @@ import json
 import logging
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from http.client import responses
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Self
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -21,7 +22,10 @@ from contract.refusals import Refusal
 
 logger = logging.getLogger(__name__)
 
+PROBLEM: Final = "application/problem+json"
 MAX_PROBLEM_BYTES: Final = 1024
+AWAY: Final = (OperationalError, InterfaceError, PoolTimeout)
+"""How it shows that Postgres does not answer."""
 _MAX_DETAIL: Final = 600
 _MAX_NAME: Final = 40
 _MAX_LISTED: Final = 5
@@ -31,7 +35,7 @@ RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     "4XX": {
         "description": "A refusal",
         "content": {
-            "application/problem+json": {
+            PROBLEM: {
                 "schema": {
                     "title": "Problem",
                     "type": "object",
@@ -82,6 +86,14 @@ class Invalid(HttpRefusal):
     """The request has the right shape and contradicts itself or a limit."""
 
 
+class TooMany(Invalid):
+    """More documents than this service takes."""
+
+
+class TooLong(Invalid):
+    """A document does not fit the model, and was not to be cut."""
+
+
 class KeyReused(HttpRefusal):
     """The Idempotency-Key came before with another body."""
 
@@ -93,29 +105,74 @@ class DatabaseAway(HttpRefusal):
     retry_after_s = 2
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What is said of an error: enough for a body of any shape."""
+
+    status: int
+    detail: str
+    name: str | None = None
+    """Of the refusal; None where the status says it all."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, error: Exception) -> Self:
+        """Nothing of an error that is not ours is repeated."""
+        if isinstance(error, RequestValidationError):
+            found = error.errors()
+            return cls(status=422, detail=listed(found), name=Invalid.__name__)
+        if isinstance(error, HTTPException):
+            return cls(
+                status=error.status_code, detail=str(error.detail), headers=error.headers or {}
+            )
+        if isinstance(error, AWAY):
+            return cls.of(DatabaseAway("the database does not answer"))
+        if isinstance(error, Refusal):
+            return cls._of_refusal(error)
+        return cls(
+            status=500, detail="something went wrong on our side; the log of the service says what"
+        )
+
+    @classmethod
+    def _of_refusal(cls, refusal: Refusal) -> Self:
+        retry_after_s = getattr(refusal, "retry_after_s", None)
+        return cls(
+            status=getattr(refusal, "status", HttpRefusal.status),
+            detail=str(refusal),
+            name=type(refusal).__name__,
+            headers={} if retry_after_s is None else _retry_after(retry_after_s),
+        )
+
+    def problem(self, *, limit: int = _MAX_DETAIL) -> dict[str, Any]:
+        """As RFC 9457 has it, with so many characters of detail at most."""
+        return {
+            "type": "about:blank" if self.name is None else f"urn:rankloop:{self.name}",
+            "title": responses.get(self.status, "Refused"),
+            "status": self.status,
+            "detail": printable(self.detail, limit),
+        }
+
+    def response(self) -> Response:
+        """One `application/problem+json` response of at most `MAX_PROBLEM_BYTES`."""
+        return Response(
+            json.dumps(self.problem()),
+            self.status,
+            media_type=PROBLEM,
+            headers=dict(self.headers),
+        )
+
+
 def register(app: FastAPI) -> None:
     """Every refusal, rejected body and crash of this app becomes a problem."""
-    app.add_exception_handler(Refusal, _refused)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http)
-    for kind in (OperationalError, InterfaceError, PoolTimeout):
-        app.add_exception_handler(kind, _away)
-    app.add_exception_handler(Exception, _crashed)
+    for kind in (Refusal, RequestValidationError, HTTPException, *AWAY, Exception):
+        app.add_exception_handler(kind, _respond)
 
 
-def problem(
-    status: int, detail: str, *, kind: str = "about:blank", headers: Mapping[str, str] | None = None
-) -> Response:
-    """One `application/problem+json` response of at most `MAX_PROBLEM_BYTES`."""
-    body = {
-        "type": kind,
-        "title": responses.get(status, "Refused"),
-        "status": status,
-        "detail": printable(detail, _MAX_DETAIL),
-    }
-    return Response(
-        json.dumps(body), status, media_type="application/problem+json", headers=dict(headers or {})
-    )
+async def _respond(request: Request, error: Exception) -> Response:
+    del request
+    if isinstance(error, AWAY):
+        logger.warning("database.away error=%s", type(error).__name__)
+    return Told.of(error).response()
 
 
 def printable(text: str, limit: int) -> str:
@@ -124,26 +181,9 @@ def printable(text: str, limit: int) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in ascii_only)
 
 
-async def _refused(request: Request, refusal: Exception) -> Response:
-    del request
-    retry_after_s = getattr(refusal, "retry_after_s", None)
-    return problem(
-        getattr(refusal, "status", HttpRefusal.status),
-        str(refusal),
-        kind=urn(type(refusal)),
-        headers=None if retry_after_s is None else _retry_after(retry_after_s),
-    )
-
-
 def _retry_after(seconds: int) -> dict[str, str]:
     """Spread, so that all who were refused do not come back together."""
     return {"Retry-After": str(seconds + secrets.randbelow(seconds + 1))}
-
-
-async def _invalid(request: Request, error: Exception) -> Response:
-    del request
-    found = error.errors() if isinstance(error, RequestValidationError) else ()
-    return problem(422, listed(found), kind=urn(Invalid))
 
 
 def urn(refusal: type[Exception]) -> str:
@@ -161,20 +201,3 @@ def listed(errors: Sequence[Mapping[str, Any]]) -> str:
 
 def _place(location: Sequence[str | int]) -> str:
     return ".".join(printable(str(part), _MAX_NAME) for part in location)
-
-
-async def _http(request: Request, error: Exception) -> Response:
-    del request
-    if not isinstance(error, HTTPException):
-        return problem(500, "something went wrong")
-    return problem(error.status_code, error.detail, headers=error.headers)
-
-
-async def _away(request: Request, error: Exception) -> Response:
-    logger.warning("database.away error=%s", type(error).__name__)
-    return await _refused(request, DatabaseAway("the database does not answer"))
-
-
-async def _crashed(request: Request, error: Exception) -> Response:
-    del request, error
-    return problem(500, "something went wrong on our side; the log of the service says what")

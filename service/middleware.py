@@ -6,10 +6,10 @@ from typing import Final
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import problem
+from service.errors import Told
 from service.metrics import Metrics
 
-_TOO_LARGE: Final = 413
+TOO_LARGE: Final = Told(status=413, detail="the body is larger than it may be")
 
 
 class RequestMetrics:
@@ -53,7 +53,7 @@ class TooLargeIsAProblem:
             nonlocal replaced
             if _is_plain_413(message):
                 replaced = True
-                await problem(_TOO_LARGE, "the body is larger than it may be")(scope, receive, send)
+                await TOO_LARGE.response()(scope, receive, send)
             elif not replaced:
                 await send(message)
 
@@ -61,6 +61,6 @@ class TooLargeIsAProblem:
 
 
 def _is_plain_413(message: Message) -> bool:
-    if message["type"] != "http.response.start" or message["status"] != _TOO_LARGE:
+    if message["type"] != "http.response.start" or message["status"] != TOO_LARGE.status:
         return False
     return Headers(raw=message["headers"])["content-type"].startswith("text/plain")

@@ -28,16 +28,21 @@ class Rejection:
 class Models:
     """The slots of this replica."""
 
-    def __init__(self, default_line: str) -> None:
+    def __init__(self, default_line: str, *, refuses_unknown: bool = False) -> None:
         self._default_line = default_line
+        self._refuses_unknown = refuses_unknown
         self._serving: dict[str, Model] = {}
         self._announced: set[str] = {default_line}
         self.rejections: dict[str, Rejection] = {}
         """The last one of each line, until a later epoch serves."""
 
     def of(self, line: str | None) -> Model:
-        """The model of a line, or of the default one.  Raises `UnknownLine`, `NoModelYet`."""
-        name = self._default_line if line is None else line
+        """The model of a line, or of the default one: clients name models of the service that they were written for.
+
+        Raises `NoModelYet`, and `UnknownLine` where such names are refused.
+        """
+        is_known = line in self._announced or self._refuses_unknown
+        name = line if line is not None and is_known else self._default_line
         if (model := self._serving.get(name)) is not None:
             return model
         if name in self._announced:

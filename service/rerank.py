@@ -15,11 +15,11 @@ import numpy as np
 
 from contract import first_stage, ids
 from contract.artifact import Anchor
-from contract.plackett_luce import Logits
+from contract.plackett_luce import Logits, Positions
 from contract.pointer import Live
 from contract.policy import Choice, Policy
-from contract.records import Decision, NotLearnable
-from contract.tokens import Pair, QueryTooLong
+from contract.records import Decision, NotLearnable, Span
+from contract.tokens import QueryTooLong
 from service.asked import Asked, digest, fingerprint
 from service.batching import Backlog, Batcher
 from service.decisions import DecisionLog
@@ -27,6 +27,7 @@ from service.errors import Invalid, KeyReused
 from service.explore import Explorer
 from service.metrics import Metrics
 from service.models import Model, Models
+from service.reading import Pages, read
 from service.remember import Remembered
 from service.settings import ServiceSettings
 
@@ -55,6 +56,8 @@ class Scores:
 
     logits: Logits
     """(n,) in request order."""
+    spans: tuple[Span | None, ...]
+    """(n,) the characters of each document that its logit is of; None is the text as far as it fits."""
     truncated: tuple[int, ...]
     """Request positions of documents that were cut to fit."""
     tokens: int
@@ -75,14 +78,27 @@ class Ranking:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """One of the documents shown."""
+
+    index: int
+    """Its request position."""
+    relevance: float
+    """In (0, 1); strictly falls from place to place, whatever is shown there."""
+    raw: float
+    """The same as a logit on the base's scale."""
+    model_relevance: float
+    """In (0, 1): what the model says of this document itself."""
+    model_raw: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
     """What goes back to the caller."""
 
     decision: Decision
-    relevance: tuple[float, ...]
-    """(k,) strictly falling along what is shown."""
-    model_scores: tuple[float, ...]
-    """(k,) of the shown documents themselves."""
+    places: tuple[Place, ...]
+    """Best first."""
     truncated: tuple[int, ...]
     tokens: int
     logged: bool
@@ -138,14 +154,12 @@ class Reranker:
         model = self._models.of(asked.line)
         ranking, repeated = await self._ranking(asked, model)
         decision = self._decision(asked, ranking, repeated=repeated, start=start)
-        logged = self._log.offer(decision)
+        logged = asked.log and self._log.offer(decision)
         self._count(decision)
-        shown = decision.choice.shown
-        anchor, scores = ranking.anchor, ranking.scores
+        shown, scores = decision.choice.shown, ranking.scores
         return Reply(
             decision=decision,
-            relevance=falling(anchor, scores.logits)[: len(shown)],
-            model_scores=tuple(anchor.relevance(scores.logits)[shown].tolist()),
+            places=_places(ranking.anchor, scores.logits, shown),
             truncated=scores.truncated,
             tokens=scores.tokens,
             logged=logged,
@@ -185,17 +199,20 @@ class Reranker:
         features = first_stage.of_candidates(asked.candidates)
         with self._backlog.admitted(_estimated_tokens(asked, unique, model)):
             start = time.perf_counter()
-            pairs = await self._pairs(asked, unique, model)
+            pages = await self._read(asked, unique, model)
             tokenization_s = time.perf_counter() - start
-            scored = await self._batcher.score(model.scorer, pairs, first_stage=features[unique])
-        rows = np.searchsorted(unique, first_of)
-        logits = scored.logits[rows]
-        if not np.isfinite(logits).all():
+            scored = await self._batcher.score(
+                model.scorer, pages.pairs, first_stage=features[unique][pages.owner]
+            )
+        if not np.isfinite(scored.logits).all():
             raise ScoresNotFinite(model.live.version)
+        rows = np.searchsorted(unique, first_of)
+        logits, spans = pages.best(scored.logits)
         return Scores(
-            logits=logits,
-            truncated=tuple(i for i, row in enumerate(rows) if pairs[row].truncated),
-            tokens=sum(len(pair.ids) for pair in pairs),
+            logits=logits[rows],
+            spans=tuple(spans[row] for row in rows),
+            truncated=tuple(i for i, row in enumerate(rows) if pages.truncated[row]),
+            tokens=pages.tokens,
             timing=Timing(
                 tokenization_s=tokenization_s,
                 queue_s=scored.queue_s,
@@ -203,12 +220,13 @@ class Reranker:
             ),
         )
 
-    async def _pairs(self, asked: Asked, unique: Sequence[int], model: Model) -> list[Pair]:
+    async def _read(self, asked: Asked, unique: Sequence[int], model: Model) -> Pages:
         texts = [asked.candidates[position].text for position in unique]
-        tokenize = model.scorer.tokenizer.pairs
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._tokenizing, tokenize, asked.query, texts)
+            return await loop.run_in_executor(
+                self._tokenizing, read, model.scorer.tokenizer, asked.query, texts, asked.reading
+            )
         except QueryTooLong as refusal:
             raise Invalid(f"query: {refusal}") from refusal
 
@@ -222,7 +240,10 @@ class Reranker:
             tenant=asked.tenant,
             line=live.line,
             query=asked.query,
-            candidates=asked.candidates,
+            candidates=tuple(
+                replace(candidate, span=span)
+                for candidate, span in zip(asked.candidates, ranking.scores.spans, strict=True)
+            ),
             logits=ranking.scores.logits,
             policy=ranking.policy,
             choice=Choice(
@@ -254,6 +275,20 @@ class Reranker:
             self._metrics.not_learnable.labels(decision.not_learnable).inc()
 
 
+def _places(anchor: Anchor, logits: Logits, shown: Positions) -> tuple[Place, ...]:
+    columns = (
+        shown.tolist(),
+        falling(anchor, logits),
+        falling_raw(anchor, logits),
+        anchor.relevance(logits)[shown].tolist(),
+        anchor.anchored(logits)[shown].tolist(),
+    )
+    return tuple(
+        Place(index=index, relevance=relevance, raw=raw, model_relevance=own, model_raw=own_raw)
+        for index, relevance, raw, own, own_raw in zip(*columns, strict=False)
+    )
+
+
 def falling(anchor: Anchor, logits: Logits) -> tuple[float, ...]:
     """The j-th largest anchored score for place j, whatever is shown there; equal ones are moved down by a hair.
 
@@ -262,17 +297,28 @@ def falling(anchor: Anchor, logits: Logits) -> tuple[float, ...]:
     best_first = anchor.relevance(np.sort(logits)[::-1])
     # The smallest numbers there are, so that scores that underflow still fall and stay above 0.
     floor = np.arange(len(logits), 0, -1) * np.finfo(np.float64).smallest_subnormal
-    values = np.maximum(best_first, floor).tolist()
+    return _strictly(np.maximum(best_first, floor))
+
+
+def falling_raw(anchor: Anchor, logits: Logits) -> tuple[float, ...]:
+    """The same as logits on the base's scale."""
+    return _strictly(anchor.anchored(np.sort(logits)[::-1]))
+
+
+def _strictly(best_first: Logits) -> tuple[float, ...]:
+    values = best_first.tolist()
     for place in range(1, len(values)):
-        values[place] = min(values[place], math.nextafter(values[place - 1], 0.0))
+        values[place] = min(values[place], math.nextafter(values[place - 1], -math.inf))
     return tuple(values)
 
 
 def _estimated_tokens(asked: Asked, unique: Sequence[int], model: Model) -> int:
-    longest = model.scorer.manifest.max_length
+    """Of a long document, all that its windows may hold."""
+    longest, query = model.scorer.manifest.max_length, len(asked.query)
     return sum(
         min(
-            longest, 1 + (len(asked.query) + len(asked.candidates[i].text)) // _CHARACTERS_PER_TOKEN
+            asked.reading.windows * longest,
+            1 + (query + len(asked.candidates[i].text)) // _CHARACTERS_PER_TOKEN,
         )
         for i in unique
     )

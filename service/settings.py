@@ -60,6 +60,8 @@ class ServiceSettings(BaseSettings):
 
     service_host: str = "127.0.0.1"
     service_port: int = Field(default=8000, ge=0, le=65535)
+    service_refuse_unknown_models: bool = False
+    """Whether `model` must be the name of a line; else the default line answers to names that are none."""
     service_device: Device = Device.AUTO
     service_precision: Precision = Precision.AUTO
     service_threads: int = Field(default=0, ge=0)

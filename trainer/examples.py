@@ -98,17 +98,21 @@ def _used(row: Mapping[str, Any]) -> int:
 
 
 def _decision(row: Mapping[str, Any]) -> Decision:
+    """Its texts are the parts that were scored."""
     n = len(row["candidate_texts"])
     keys = row["candidate_keys"] or [None] * n
     scores = row["first_stage_scores"] or [None] * n
+    starts, ends = row["span_starts"] or [None] * n, row["span_ends"] or [None] * n
     return Decision(
         id=row["decision_id"],
         tenant=row["tenant"],
         line=row["line"],
         query=row["query"],
         candidates=tuple(
-            Candidate(text=text, key=key, score=score)
-            for text, key, score in zip(row["documents"], keys, scores, strict=True)
+            Candidate(text=text[start:end], key=key, score=score)
+            for text, key, score, start, end in zip(
+                row["documents"], keys, scores, starts, ends, strict=True
+            )
         ),
         logits=np.array(row["logits"], dtype=np.float64),
         policy=Policy(

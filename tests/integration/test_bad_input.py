@@ -46,24 +46,18 @@ BODIES = {
     "numbers as documents": changed(documents=[1, 2.5]),
     "nulls as documents": changed(documents=[None]),
     "a document without text": changed(documents=[{"id": SENT}]),
-    "an unknown field of a document": changed(documents=[{"text": "a", SENT[:3]: 1}]),
     "one document too many": changed(documents=["a"] * 1001),
     "a million documents": changed(documents=[""] * 1_000_000),
     "a million wrong documents": changed(documents=[1] * 340_000),
     "NaN as a score": b'{"query": "a", "documents": [{"text": "a", "score": NaN}]}',
     "infinity as a score": b'{"query": "a", "documents": [{"text": "a", "score": 1e999}]}',
     "a huge integer as a score": changed(documents=[{"text": "a", "score": 10**400}]),
-    "true as a score": changed(documents=[{"text": "a", "score": True}]),
-    "a string as a score": changed(documents=[{"text": "a", "score": "1"}]),
     "a NUL in an id": changed(documents=[{"text": "a", "id": "\x00"}]),
     "top_n of zero": changed(top_n=0),
     "a negative top_n": changed(top_n=-(10**30)),
     "a fractional top_n": changed(top_n=1.5),
-    "true as top_n": changed(top_n=True),
     "digits without end": b'{"query": "a", "documents": ["a"], "top_n": ' + b"9" * 10_000 + b"}",
     "an unknown way to explore": changed(explore=SENT),
-    "a string as a boolean": changed(return_documents="true"),
-    "a number as model": changed(model=1),
     "a NUL in a session": changed(session_id="a\x00"),
     "tags that are no texts": changed(tags={"a": 1}),
     "a surrogate in a tag": b'{"query": "a", "documents": ["a"], "tags": {"\\ud800": "a"}}',
@@ -93,24 +87,25 @@ async def test_it_is_refused_shortly(service: Service, name: str) -> None:
     assert response.json()["status"] == response.status_code
 
 
-async def test_an_unknown_field_is_named(service: Service) -> None:
-    response = await service.client.post("/v1/rerank", json=PAIR | {"topn": 3})
+SURPRISES = {
+    "unknown fields": {"return_metadata": True, "kwargs": "{}"},
+    "fields of documents": {"documents": [{"text": "a", "page": 3}, {"content": "b", "id": 7}]},
+    "nulls": dict.fromkeys(
+        ("top_n", "max_tokens_per_doc", "max_chunks_per_doc", "return_len", "return_documents")
+    ),
+    "booleans as strings": {"return_documents": "True", "raw_scores": "false"},
+    "numbers as strings": {"top_n": "1"},
+    "a score that is none": {"documents": [{"text": "a", "score": "high"}, {"text": "b"}]},
+    "the name of a model elsewhere": {"model": "rerank-v3.5"},
+    "a model without a name": {"model": ""},
+}
 
-    assert response.status_code == 422
-    assert "topn" in response.json()["detail"]
 
+@pytest.mark.parametrize("name", SURPRISES)
+async def test_what_clients_of_others_send_is_accepted(service: Service, name: str) -> None:
+    response = await service.client.post("/v1/rerank", json=PAIR | SURPRISES[name])
 
-async def test_a_long_unknown_name_is_cut_and_stripped(service: Service) -> None:
-    name = "\ud800é\n" + "x" * 9999
-    body = json.dumps(PAIR | {name: 3})
-
-    response = await service.client.post(
-        "/v1/rerank", content=body, headers={"content-type": "application/json"}
-    )
-
-    assert response.status_code == 422
-    assert len(response.content) <= 1024
-    assert "x" * 50 not in response.text
+    assert response.status_code == 200, response.text
 
 
 async def test_a_body_in_chunks_is_counted_as_it_comes(service: Service) -> None:

@@ -29,9 +29,15 @@ def test_the_default_line_answers_requests_that_name_none(models: Models) -> Non
     assert models.of("default") is first
 
 
-def test_a_line_that_nobody_announced_is_unknown(models: Models) -> None:
+def test_the_default_line_answers_to_the_names_of_other_services_models(models: Models) -> None:
+    models.serve(model(1))
+
+    assert models.of("rerank-v3.5").live.line == "default"
+
+
+def test_a_line_that_nobody_announced_is_unknown_where_names_must_be_right() -> None:
     with pytest.raises(UnknownLine):
-        models.of("legal")
+        Models("default", refuses_unknown=True).of("legal")
 
 
 @pytest.mark.parametrize("line", [None, "default", "legal"])

@@ -1,0 +1,81 @@
+"""mixedbread: `input` in, `data` out."""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, Field
+
+from contract.records import Candidate
+from service.asked import Asked
+from service.dialects import documents
+from service.dialects.dialect import Count, Dialect, Flag, ModelName, Out, Query, not_blank
+from service.dialects.documents import MAX_DOCUMENTS, Document
+from service.dialects.objects import Usage
+from service.rerank import Reply
+from service.texts import Name
+
+
+class InputRequest(Dialect):
+    """A query and the documents as `input`."""
+
+    name: ClassVar = "mixedbread"
+
+    query: Annotated[Query, AfterValidator(not_blank)]
+    input: list[Document] = Field(min_length=1, max_length=MAX_DOCUMENTS)
+    """In the order of the first stage, best first: strings or objects."""
+    top_k: Count = None
+    """How many come back; all when absent."""
+    return_input: Flag = False
+    rank_fields: list[Name] | None = None
+    """Which fields of the documents are their text, in this order."""
+    model: ModelName = None
+
+    def candidates(self) -> tuple[Candidate, ...]:
+        return documents.candidates(self.input, rank_fields=self.rank_fields, name="input")
+
+    def to_asked(self, *, tenant: str, request_key: str | None) -> Asked:
+        return Asked(
+            tenant=tenant,
+            line=self.model,
+            query=self.query,
+            candidates=self.candidates(),
+            top_n=self.top_k,
+            request_key=request_key,
+        )
+
+    def to_body(self, reply: Reply) -> "DataResponse":
+        return DataResponse(
+            model=reply.decision.line,
+            data=[
+                Ranked(
+                    index=place.index,
+                    score=place.relevance,
+                    input=self.input[place.index] if self.return_input else None,
+                )
+                for place in reply.places
+            ],
+            usage=Usage.of(reply),
+            top_k=len(reply.places),
+            return_input=self.return_input,
+        )
+
+
+class Ranked(Out):
+    """One document, in the order to use."""
+
+    index: int
+    score: float
+    """Strictly falls along the list and does not depend on exploration."""
+    input: Any | None = None
+    """As it came."""
+    object: Literal["rank_result"] = "rank_result"
+
+
+class DataResponse(Out):
+    """Best first."""
+
+    object: Literal["list"] = "list"
+    model: str
+    data: list[Ranked]
+    usage: Usage
+    top_k: int
+    return_input: bool

@@ -1,0 +1,93 @@
+"""Text Embeddings Inference: `texts` in, a bare list out."""
+
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+from pydantic import AfterValidator, Field, RootModel
+
+from service.asked import Asked, Reading
+from service.dialects import documents
+from service.dialects.dialect import MAX_DETAIL, Dialect, Flag, ModelName, Out, Query, not_blank
+from service.dialects.documents import MAX_DOCUMENTS
+from service.errors import Told, TooLong, TooMany, printable
+from service.rerank import Reply
+
+PART: Final = 8
+"""Texts of one call of a client that splits a ranking into several."""
+_TYPES: Final = {413: "Validation", 429: "Overloaded", 500: "Backend", 503: "Unhealthy"}
+_TOO_MUCH: Final = frozenset({TooLong.__name__, TooMany.__name__})
+
+
+class RankRequest(Dialect):
+    """A query and texts."""
+
+    name: ClassVar = "tei"
+
+    query: Annotated[Query, AfterValidator(not_blank)]
+    texts: list[str] = Field(min_length=1, max_length=MAX_DOCUMENTS)
+    """In the order of the first stage, best first: the order is an input of the model."""
+    raw_scores: Flag = False
+    """Logits instead of scores in 0..1."""
+    return_text: Flag = False
+    truncate: bool | None = None
+    """`false` refuses texts that do not fit, instead of cutting them."""
+    truncation_direction: Literal["Left", "Right", "left", "right"] | None = None
+    """Which end of a text that does not fit is left out; the right one when absent."""
+    model: ModelName = None
+    model_id: str | None = Field(default=None, alias="model-id")
+
+    @property
+    def may_be_a_part(self) -> bool:
+        """Whether this looks like one of the calls of R2R or RAGFlow, which split a ranking into several.
+
+        A part is not explored: its order is only one of several that the client merges.
+        """
+        says = self.model_fields_set
+        is_ragflow = says == {"query", "texts", "raw_scores", "truncate"}
+        return "model_id" in says or (is_ragflow and len(self.texts) <= PART)
+
+    def to_asked(self, *, tenant: str, request_key: str | None) -> Asked:
+        return Asked(
+            tenant=tenant,
+            line=self.model,
+            query=self.query,
+            candidates=documents.candidates(self.texts, name="texts"),
+            explore=not self.may_be_a_part,
+            request_key=request_key,
+            reading=Reading(
+                may_cut=self.truncate is not False,
+                keeps_end=(self.truncation_direction or "").lower() == "left",
+            ),
+        )
+
+    def to_body(self, reply: Reply) -> "Ranks":
+        return Ranks(
+            [
+                Rank(
+                    index=place.index,
+                    score=place.raw if self.raw_scores else place.relevance,
+                    text=self.texts[place.index] if self.return_text else None,
+                )
+                for place in reply.places
+            ]
+        )
+
+    @classmethod
+    def refused(cls, told: Told) -> tuple[int, dict[str, Any]]:
+        status = 413 if told.name in _TOO_MUCH else told.status
+        return status, {
+            "error": printable(told.detail, MAX_DETAIL),
+            "error_type": _TYPES.get(status, "Validation"),
+        }
+
+
+class Rank(Out):
+    """One text, in the order to use."""
+
+    index: int
+    score: float
+    """Strictly falls along the list and does not depend on exploration."""
+    text: str | None = None
+
+
+class Ranks(RootModel[list[Rank]]):
+    """Best first."""

@@ -56,6 +56,20 @@ class HttpRefusal(Refusal):
     status: ClassVar[int] = 422
     retry_after_s: ClassVar[int | None] = None
     """When to come back, at the earliest."""
+    headers: ClassVar[Mapping[str, str]] = {}
+
+
+class Unauthorized(HttpRefusal):
+    """There is no key, or none that works."""
+
+    status = 401
+    headers: ClassVar[Mapping[str, str]] = {"WWW-Authenticate": "Bearer"}
+
+
+class Forbidden(HttpRefusal):
+    """The key works, and not for this."""
+
+    status = 403
 
 
 class UnknownLine(HttpRefusal):
@@ -131,7 +145,10 @@ async def _refused(request: Request, refusal: Exception) -> Response:
         getattr(refusal, "status", HttpRefusal.status),
         str(refusal),
         kind=urn(type(refusal)),
-        headers=None if retry_after_s is None else _retry_after(retry_after_s),
+        headers={
+            **getattr(refusal, "headers", HttpRefusal.headers),
+            **({} if retry_after_s is None else _retry_after(retry_after_s)),
+        },
     )
 
 

@@ -4,14 +4,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Request, Response
 
-from service.dependencies import TheMetrics, TheReranker, TheSettings, TheTenant
+from service.dependencies import TheMetrics, TheReranker, TheSettings, TheTenant, needs
 from service.disconnect import ClientLeft, unless_gone
 from service.errors import Invalid
+from service.keys import Scope
 from service.rerank import Reply
 from service.schemas.rerank import RerankRequest, RerankResponse
 from service.texts import MAX_NAME
 
-router = APIRouter(tags=["rerank"])
+router = APIRouter(tags=["rerank"], dependencies=[needs(Scope.RERANK)])
 
 IdempotencyKey = Annotated[
     str | None, Header(alias="Idempotency-Key", min_length=1, max_length=MAX_NAME)

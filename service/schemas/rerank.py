@@ -115,6 +115,8 @@ class Meta(_Out):
     degraded: bool
     truncated: list[int]
     """Positions of the documents whose end did not fit the model."""
+    feedback_token: str
+    """For a browser: authorises feedback about this decision, as END_USER, and nothing else."""
 
 
 class RerankResponse(_Out):
@@ -153,6 +155,7 @@ class RerankResponse(_Out):
                 logged=reply.logged,
                 degraded=decision.degraded,
                 truncated=list(reply.truncated),
+                feedback_token=reply.feedback_token,
             ),
         )
 

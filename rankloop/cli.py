@@ -109,15 +109,17 @@ def rollback(
     add_help_option=False,
 )
 def keys(
-    context: typer.Context, *, home: Annotated[Path, typer.Option()] = Path(".rankloop")
+    context: typer.Context,
+    *,
+    home: Annotated[Path, typer.Option(help="Of a loop that `up` runs.")] = Path(".rankloop"),
 ) -> None:
     """Create, list, rotate and revoke API keys (--help tells how)."""
     from rankloop.home import Home
-    from rankloop.keys import CannotFind, environment
+    from rankloop.keys import ServiceMissing, environment
 
     try:
         environ = environment(Home(path=home.resolve()), os.environ)
-    except CannotFind as refusal:
+    except ServiceMissing as refusal:
         _refuse(str(refusal))
     command = [sys.executable, "-m", "service.key_commands", *context.args]
     os.execve(sys.executable, command, environ)  # noqa: S606 - the service's command takes our place

@@ -8,20 +8,16 @@ from rankloop.home import Home
 from rankloop.up import CHECKOUT
 
 
-class CannotFind(Exception):
-    """Something that keys are made with is not where it was looked for; the message says what to do."""
+class ServiceMissing(Exception):
+    """Keys are made by the service's own command, and it is not here."""
 
 
 def environment(home: Home, environ: Mapping[str, str]) -> dict[str, str]:
     """What the command sees: our own environment, completed from the home where it is silent.
 
-    Raises `CannotFind`.
+    Raises `ServiceMissing`.
     """
-    found = {
-        "RANKLOOP_DATABASE_URL": environ.get("RANKLOOP_DATABASE_URL") or _database_url(home),
-        "RANKLOOP_SECRET": environ.get("RANKLOOP_SECRET") or _secret(home),
-    }
-    return {**environ, **found, "PYTHONPATH": str(_tree())}
+    return {**_of_home(home), **environ, "PYTHONPATH": str(_tree())}
 
 
 def _tree() -> Path:
@@ -29,28 +25,18 @@ def _tree() -> Path:
     for folder in (CHECKOUT, Path.cwd()):
         if (folder / "service" / "key_commands.py").exists():
             return folder
-    raise CannotFind(
+    raise ServiceMissing(
         "keys are made by the service, from a checkout of Rankloop or in its image;"
         " what is installed here is the command line alone"
     )
 
 
-def _database_url(home: Home) -> str:
-    folder = home.path / "postgres"
-    if not folder.exists():
-        raise CannotFind(
-            f"there is no loop in {home.path}: say where it is with --home, or set"
-            " RANKLOOP_DATABASE_URL and RANKLOOP_SECRET to the service's own"
-        )
-    return embedded.postgres_url(folder)
-
-
-def _secret(home: Home) -> str:
-    """Read, never made: under a new secret no key would work."""
-    try:
-        return home.secret_file.read_text()
-    except FileNotFoundError as missing:
-        raise CannotFind(
-            f"RANKLOOP_SECRET is not set, and there is none in {home.path}: keys work under the"
-            " service's own secret alone"
-        ) from missing
+def _of_home(home: Home) -> dict[str, str]:
+    """Nothing where no loop was started: under a secret made now, no key would ever work."""
+    postgres = home.path / "postgres"
+    if not (home.secret_file.exists() and postgres.exists()):
+        return {}
+    return {
+        "RANKLOOP_DATABASE_URL": embedded.postgres_url(postgres),
+        "RANKLOOP_SECRET": home.secret(),
+    }

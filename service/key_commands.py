@@ -67,14 +67,19 @@ KeyId = Annotated[str, typer.Argument(metavar="ID", help="As `list` shows it: no
 def create(
     *,
     scope: Annotated[list[Scope], typer.Option(help="What it may do; may be repeated.")],
-    tenant: Annotated[str, typer.Option(parser=tenant_name, metavar="NAME")] = "default",
+    tenant: Annotated[str, typer.Option(help="Whose decisions it makes and reads.")] = "default",
     name: Annotated[str | None, typer.Option(help="Who holds it, for you to remember.")] = None,
     expires_in: Annotated[
-        timedelta | None, typer.Option(parser=duration, metavar="90d", help="Without, never.")
+        str | None, typer.Option(metavar="DURATION", help="Such as 90d; without, it never does.")
     ] = None,
 ) -> None:
     """Make a key and print it, once."""
-    purpose = Purpose(tenant=tenant, scopes=scope, name=name, lifetime=expires_in)
+    purpose = Purpose(
+        tenant=tenant_name(tenant),
+        scopes=scope,
+        name=name,
+        lifetime=None if expires_in is None else duration(expires_in),
+    )
     with _database() as (connection, pepper):
         key = key_table.create(connection, purpose, pepper=pepper)
     _hand_out(key)
@@ -96,12 +101,13 @@ def rotate(
     key_id: KeyId,
     *,
     grace: Annotated[
-        timedelta, typer.Option(parser=duration, metavar="24h", help="0 ends it at once.")
-    ] = timedelta(hours=24),
+        str, typer.Option(metavar="DURATION", help="0 ends the old key at once.")
+    ] = "24h",
 ) -> None:
     """Make a key's successor and print it, once; the old key works for the grace time yet."""
+    grace_time = duration(grace)
     with _database() as (connection, pepper):
-        key = key_table.rotate(connection, key_id, grace=grace, pepper=pepper)
+        key = key_table.rotate(connection, key_id, grace=grace_time, pepper=pepper)
     _hand_out(key)
 
 
@@ -120,7 +126,7 @@ def _database() -> Iterator[tuple[Connection, bytes]]:
         settings = _Settings()  # type: ignore[call-arg, unused-ignore]
     except ValidationError as error:
         names = ", ".join(f"RANKLOOP_{each['loc'][0]}".upper() for each in error.errors())
-        _refuse(f"missing or not valid: {names}")
+        _refuse(f"missing or not valid: {names}; or name the folder of `rankloop up` with --home")
     engine = create_engine(
         settings.database_url, connect_args={"connect_timeout": _CONNECT_S}, hide_parameters=True
     )

@@ -53,7 +53,8 @@ class ServiceSettings(BaseSettings):
     artifacts_url: str
     """Where model versions are stored: a folder or any fsspec URL."""
     secret: SecretStr = Field(min_length=16)
-    """Signs decision ids and the pointer to the live model; the same for service and trainer."""
+    """Signs decision ids, feedback tokens and the pointer to the live model; keys are stored under it.
+    The same for service and trainer."""
     cache_dir: Path
     """Where fetched model versions are kept."""
     line: str = "default"

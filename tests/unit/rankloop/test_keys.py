@@ -4,7 +4,7 @@ import pytest
 
 from rankloop import embedded, keys
 from rankloop.home import Home
-from rankloop.keys import CannotFind
+from rankloop.keys import ServiceMissing
 from rankloop.up import CHECKOUT
 
 GIVEN = {
@@ -30,17 +30,15 @@ def test_without_it_the_home_of_a_loop_knows(tmp_path: Path):
     assert environ["RANKLOOP_SECRET"] == secret
 
 
-def test_where_there_is_no_loop_it_says_what_to_do(tmp_path: Path):
-    with pytest.raises(CannotFind, match="--home"):
-        keys.environment(Home(path=tmp_path), {})
+@pytest.mark.parametrize("half", [["secret"], ["postgres"], []])
+def test_where_there_is_no_loop_nothing_is_made_up(tmp_path: Path, half: list[str]):
+    for name in half:
+        (tmp_path / name).mkdir()
 
+    environ = keys.environment(Home(path=tmp_path), {})
 
-def test_a_secret_is_never_made_up(tmp_path: Path):
-    home = Home(path=tmp_path)
-
-    with pytest.raises(CannotFind, match="RANKLOOP_SECRET"):
-        keys.environment(home, {"RANKLOOP_DATABASE_URL": GIVEN["RANKLOOP_DATABASE_URL"]})
-    assert not home.secret_file.exists()
+    assert environ == {"PYTHONPATH": str(CHECKOUT)}
+    assert [path.name for path in tmp_path.iterdir()] == half
 
 
 def test_in_an_image_the_service_lies_in_the_working_folder(
@@ -60,5 +58,5 @@ def test_with_the_command_line_alone_there_are_no_keys(
     monkeypatch.setattr(keys, "CHECKOUT", tmp_path)
     monkeypatch.chdir(tmp_path)
 
-    with pytest.raises(CannotFind, match="command line alone"):
+    with pytest.raises(ServiceMissing, match="command line alone"):
         keys.environment(Home(path=tmp_path), GIVEN)

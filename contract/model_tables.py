@@ -148,4 +148,9 @@ api_keys = Table(
     required("scopes", "text[]"),
     now("created_at"),
     optional("revoked_at", "timestamptz"),
+    optional("name", "text"),
+    optional("expires_at", "timestamptz"),
+    reference("rotated_from", "api_keys.key_id", nullable=True),
+    check("scopes_some", "cardinality(scopes) >= 1"),
+    check("secret_hmac_size", "octet_length(secret_hmac) = 32"),
 )

@@ -56,7 +56,11 @@ async def run(settings: JudgeSettings) -> None:
 
 async def work(settings: JudgeSettings, metrics: Metrics, stop: asyncio.Event) -> None:
     """As many workers as the settings say, until `stop` is set; what they have in hand is given back."""
-    queue = Queue.at(str(settings.service_url), rubric=Rubric.from_file(settings.rubric))
+    queue = Queue.at(
+        str(settings.service_url),
+        rubric=Rubric.from_file(settings.rubric),
+        key=settings.api_key,
+    )
     async with queue.client, httpx.AsyncClient() as client:
         worker = Worker(
             queue=queue, llm=Llm(client, settings), metrics=metrics, poll_s=settings.poll_s

@@ -6,7 +6,7 @@ from typing import Any, Final, Self
 from uuid import UUID
 
 import httpx
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
 from judge.llm import Opinion
 from judge.rubric import Rubric
@@ -49,8 +49,11 @@ class Queue:
     rubric: Rubric
 
     @classmethod
-    def at(cls, url: str, *, rubric: Rubric) -> Self:
-        client = httpx.AsyncClient(base_url=url, timeout=TIMEOUT_S, trust_env=False)
+    def at(cls, url: str, *, rubric: Rubric, key: SecretStr | None = None) -> Self:
+        headers = {} if key is None else {"Authorization": f"Bearer {key.get_secret_value()}"}
+        client = httpx.AsyncClient(
+            base_url=url, headers=headers, timeout=TIMEOUT_S, trust_env=False
+        )
         return cls(client=client, rubric=rubric)
 
     async def lease(self) -> Task | None:

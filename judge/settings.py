@@ -19,6 +19,8 @@ class JudgeSettings(BaseSettings):
 
     service_url: HttpUrl = HttpUrl("http://127.0.0.1:8000")
     """Where the answers wait and the verdicts go."""
+    api_key: SecretStr | None = None
+    """The service's key, of the scope `judge`. Its tenant's answers are judged."""
 
     llm_url: HttpUrl | None = None
     """Base URL of an OpenAI-compatible API, such as http://127.0.0.1:8080/v1. Without one the judge idles."""

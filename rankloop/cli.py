@@ -75,7 +75,7 @@ def status(
     from rankloop import operators
     from rankloop.status import as_json, show
 
-    with operators.client(url) as client, _refusals():
+    with operators.client(url, key=_key()) as client, _refusals():
         overview = operators.overview(client, line=line, limit=limit)
     console = Console(highlight=False, markup=False)
     if json:
@@ -97,11 +97,37 @@ def rollback(
     """Serve an earlier version again, as a new epoch."""
     from rankloop import operators
 
-    with operators.client(url) as client, _refusals():
+    with operators.client(url, key=_key()) as client, _refusals():
         promotion = operators.rollback(client, to=to, reason=reason, line=line)
     Console(highlight=False).print(
         f"line {promotion['line']} serves {promotion['version']} as epoch {promotion['epoch']}"
     )
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+def keys(
+    context: typer.Context,
+    *,
+    home: Annotated[Path, typer.Option(help="Of a loop that `up` runs.")] = Path(".rankloop"),
+) -> None:
+    """Create, list, rotate and revoke API keys (--help tells how)."""
+    from rankloop.home import Home
+    from rankloop.keys import ServiceMissing, environment
+
+    try:
+        environ = environment(Home(path=home.resolve()), os.environ)
+    except ServiceMissing as refusal:
+        _refuse(str(refusal))
+    command = [sys.executable, "-m", "service.key_commands", *context.args]
+    os.execve(sys.executable, command, environ)  # noqa: S606 - the service's command takes our place
+
+
+def _key() -> str | None:
+    """Not an option: whoever lists processes would read it."""
+    return os.environ.get("RANKLOOP_CLI_API_KEY") or None
 
 
 @contextmanager

@@ -80,7 +80,6 @@ def postgres(folder: Path, *, durable: bool = True) -> Iterator[Server]:
             *(() if durable else _CAREFREE),
         ]
         ready: list[str | Path] = [programs / "pg_isready", "-q", "-h", sockets, "-p", PORT]
-        url = f"postgresql+psycopg://postgres@/postgres?host={quote(str(sockets))}&port={PORT}"
         with _running(
             command,
             folder=folder,
@@ -89,7 +88,13 @@ def postgres(folder: Path, *, durable: bool = True) -> Iterator[Server]:
             farewell=signal.SIGINT,  # to PostgreSQL: end the sessions and shut down in order
             is_ready=lambda: subprocess.run(ready, check=False).returncode == 0,
         ) as process:
-            yield Server(url=url, process=process)
+            yield Server(url=postgres_url(folder), process=process)
+
+
+def postgres_url(folder: Path) -> str:
+    """Where the PostgreSQL of this folder answers while it runs."""
+    sockets = quote(str(_socket_folder(folder)))
+    return f"postgresql+psycopg://postgres@/postgres?host={sockets}&port={PORT}"
 
 
 @contextmanager

@@ -28,9 +28,13 @@ class Home:
     def cache(self) -> Path:
         return self.path / "cache"
 
+    @property
+    def secret_file(self) -> Path:
+        return self.path / "secret"
+
     def secret(self) -> str:
         """Made once: what it signed must stay valid after the next start."""
-        file = self.path / "secret"
+        file = self.secret_file
         if not file.exists():
             draft = file.with_suffix(".draft")
             draft.touch(mode=0o600)

@@ -64,9 +64,10 @@ def rollback(client: httpx.Client, *, to: str | None, reason: str, line: str | N
     return _json(client, "POST", "/v1/rollback", json=body)
 
 
-def client(url: str) -> httpx.Client:
+def client(url: str, *, key: str | None = None) -> httpx.Client:
     """A client for the service at this URL, asked directly: a proxy knows no loopback address."""
-    return httpx.Client(base_url=url, timeout=TIMEOUT_S, trust_env=False)
+    headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+    return httpx.Client(base_url=url, headers=headers, timeout=TIMEOUT_S, trust_env=False)
 
 
 def _json(

@@ -54,7 +54,7 @@ class Answers:
         async with self.engine.begin() as connection:
             stored = await self._insert(connection, decision_id, answer, used)
             if not stored:
-                await _must_be_the_same(connection, decision_id, answer)
+                await self._must_be_the_same(connection, decision_id, answer)
         return used, target is not None
 
     async def _target(self, decision_id: UUID, answer: Answer) -> Target | None:
@@ -104,6 +104,17 @@ class Answers:
         )
         return kept[texts.sha256(text)]
 
+    async def _must_be_the_same(
+        self, connection: AsyncConnection, decision_id: UUID, answer: Answer
+    ) -> None:
+        stored = await connection.scalar(
+            select(answers.c.body_sha256).where(
+                answers.c.decision_id == decision_id, answers.c.tenant == self.tenant
+            )
+        )
+        if stored != bodies.sha256(answer):
+            raise AnsweredOtherwise("the decision was answered before, in another way")
+
 
 def used_of(answer: Answer, target: Target | None) -> Used:
     """What the answer says was used.  Raises `Invalid` where the decision says it cannot be.
@@ -123,11 +134,3 @@ def used_of(answer: Answer, target: Target | None) -> Used:
     if answer.used_k is not None and answer.used_k > len(shown):
         raise Invalid(f"used_k: {len(shown)} documents were shown")
     return Used(k=len(shown) if answer.used_k is None else answer.used_k)
-
-
-async def _must_be_the_same(connection: AsyncConnection, decision_id: UUID, answer: Answer) -> None:
-    stored = await connection.scalar(
-        select(answers.c.body_sha256).where(answers.c.decision_id == decision_id)
-    )
-    if stored != bodies.sha256(answer):
-        raise AnsweredOtherwise("the decision was answered before, in another way")

@@ -9,13 +9,16 @@ import numpy as np
 from fastapi import APIRouter, FastAPI
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from starlette.middleware.cors import CORSMiddleware
 
 from contract.store import Store
 from service import device, errors
 from service.background import kept_running
 from service.batching import Batcher
+from service.callers import Callers
 from service.decisions import DecisionLog
 from service.health import Health
+from service.keyring import Keyring
 from service.load import Loader
 from service.metrics import Metrics
 from service.middleware import RequestMetrics, TooLargeIsAProblem
@@ -50,6 +53,13 @@ def create_app(settings: ServiceSettings) -> FastAPI:
     errors.register(app)
     app.add_middleware(TooLargeIsAProblem)
     app.add_middleware(RequestMetrics, metrics=metrics)
+    if settings.service_cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.service_cors_origins,
+            allow_methods=["POST"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key"],
+        )
     # A limit of the app itself would answer outside of our middleware.
     routes = APIRouter(max_body_size=settings.service_max_body_bytes, responses=errors.RESPONSES)
     for router in ROUTERS:
@@ -61,11 +71,14 @@ def create_app(settings: ServiceSettings) -> FastAPI:
 async def _open(settings: ServiceSettings, metrics: Metrics, stack: AsyncExitStack) -> Parts:
     """Raises `DeviceUnavailable`; a database or a Redis that is away is waited for while serving."""
     runtime = device.choose(settings.service_device, threads=settings.service_threads)
+    secret = settings.secret.get_secret_value().encode()
     engine, redis = _engine(settings), _redis(settings)
     stack.push_async_callback(engine.dispose)
     stack.push_async_callback(redis.aclose)
     log = DecisionLog(engine, settings, metrics=metrics)
     await stack.enter_async_context(log.running())
+    keyring = Keyring(engine, pepper=secret, hold_s=settings.service_keys_hold_s)
+    await stack.enter_async_context(kept_running(keyring.poll()))
     models = Models(settings.line, refuses_unknown=settings.service_refuse_unknown_models)
     reranker = Reranker(
         models,
@@ -78,7 +91,7 @@ async def _open(settings: ServiceSettings, metrics: Metrics, stack: AsyncExitSta
     )
     parts = Parts(
         settings=settings,
-        secret=settings.secret.get_secret_value().encode(),
+        secret=secret,
         engine=engine,
         redis=redis,
         metrics=metrics,
@@ -87,6 +100,7 @@ async def _open(settings: ServiceSettings, metrics: Metrics, stack: AsyncExitSta
         reranker=reranker,
         log=log,
         health=Health(silent_after_s=_SILENT_S + settings.service_poll_s),
+        callers=Callers(keyring=keyring, secret=secret, keys_required=settings.keys_required),
     )
     follower = _follower(parts)
     await stack.enter_async_context(kept_running(follower.poll()))

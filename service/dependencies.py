@@ -1,10 +1,13 @@
 """What a route may ask for, as annotated types."""
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Security
+from fastapi.params import Depends as Dependency
+from fastapi.security import APIKeyHeader
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from service.callers import Caller
 from service.metrics import Metrics
 from service.parts import Parts
 from service.rerank import Reranker
@@ -42,9 +45,36 @@ def the_secret(parts: TheParts) -> bytes:
     return parts.secret
 
 
-def the_tenant() -> str:
-    """One tenant for now; it comes from the key of the caller, never from the body."""
-    return "default"
+_AUTHORIZATION: Final = APIKeyHeader(
+    name="Authorization",
+    scheme_name="key",
+    description="A key, after `Bearer` or alone.",
+    auto_error=False,
+)
+
+
+async def the_caller(
+    parts: TheParts, authorization: Annotated[str | None, Security(_AUTHORIZATION)]
+) -> Caller:
+    """Who asks.  Raises `Unauthorized`."""
+    return await parts.callers.of(authorization)
+
+
+TheCaller: TypeAlias = Annotated[Caller, Depends(the_caller)]
+
+
+async def the_tenant(caller: TheCaller) -> str:
+    """It comes from the key of the caller, never from the body."""
+    return caller.tenant
+
+
+def needs(*scopes: str) -> Dependency:
+    """What a route is declared with: the caller has one of these scopes, or is refused."""
+
+    async def admitted(caller: TheCaller) -> None:
+        caller.must_have_one_of(scopes)
+
+    return Dependency(admitted)
 
 
 TheSettings: TypeAlias = Annotated[ServiceSettings, Depends(the_settings)]

@@ -60,6 +60,20 @@ class HttpRefusal(Refusal):
     status: ClassVar[int] = 422
     retry_after_s: ClassVar[int | None] = None
     """When to come back, at the earliest."""
+    headers: ClassVar[Mapping[str, str]] = {}
+
+
+class Unauthorized(HttpRefusal):
+    """There is no key, or none that works."""
+
+    status = 401
+    headers: ClassVar[Mapping[str, str]] = {"WWW-Authenticate": "Bearer"}
+
+
+class Forbidden(HttpRefusal):
+    """The key works, and not for this."""
+
+    status = 403
 
 
 class UnknownLine(HttpRefusal):
@@ -140,7 +154,10 @@ class Told:
             status=getattr(refusal, "status", HttpRefusal.status),
             detail=str(refusal),
             name=type(refusal).__name__,
-            headers={} if retry_after_s is None else _retry_after(retry_after_s),
+            headers={
+                **getattr(refusal, "headers", HttpRefusal.headers),
+                **({} if retry_after_s is None else _retry_after(retry_after_s)),
+            },
         )
 
     def problem(self, *, limit: int = _MAX_DETAIL) -> dict[str, Any]:

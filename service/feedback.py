@@ -61,7 +61,7 @@ class Statements:
         decision_ids = {statement.body.decision_id for statement in said}
         async with self.engine.begin() as connection:
             landed = await targets.find(connection, decision_ids, tenant=self.tenant)
-            there = await _there(connection, said)
+            there = await _there(connection, said, tenant=self.tenant)
             rows = [self._row_or_refusal(statement, landed, there) for statement in said]
             kept = iter(await _settle(connection, [row for row in rows if isinstance(row, dict)]))
         return [next(kept) if isinstance(row, dict) else row for row in rows]
@@ -143,14 +143,17 @@ class Statements:
         return ids.mint(self.tenant, secret=self.secret, now=_now())
 
 
-async def _there(connection: AsyncConnection, said: Sequence[Said]) -> set[tuple[UUID, UUID]]:
+async def _there(
+    connection: AsyncConnection, said: Sequence[Said], *, tenant: str
+) -> set[tuple[UUID, UUID]]:
     """The superseded statements that exist, those that come with the same batch included."""
     wanted = [(s.body.decision_id, s.body.supersedes) for s in said if s.body.supersedes]
     coming = {(s.body.decision_id, s.body.id) for s in said if s.body.id}
     if not wanted:
         return coming
     columns = tuple(feedback.c[name] for name in _ID)
-    found = await connection.execute(select(*columns).where(tuple_(*columns).in_(wanted)))
+    statement = select(*columns).where(tuple_(*columns).in_(wanted), feedback.c.tenant == tenant)
+    found = await connection.execute(statement)
     return coming | {(row.decision_id, row.feedback_id) for row in found}
 
 

@@ -65,9 +65,12 @@ class Leases:
         pause_s: ColumnElement[float] = (
             func.power(2, judge_leases.c.attempts - 1, type_=Double()) * FIRST_PAUSE_S
         )
+        own = select(1).where(
+            answers.c.decision_id == judge_leases.c.decision_id, answers.c.tenant == self.tenant
+        )
         statement = (
             update(judge_leases)
-            .where(judge_leases.c.lease_id == lease_id)
+            .where(judge_leases.c.lease_id == lease_id, own.exists())
             .values(expires_at=func.clock_timestamp() + _interval(pause_s), error=error)
             .returning(judge_leases.c.lease_id)
         )
@@ -91,7 +94,11 @@ def _waiting(tenant: str, rubric: dict[str, str]) -> Select[UUID]:
     )
     return (
         select(answers.c.decision_id)
-        .join(decisions, decisions.c.decision_id == answers.c.decision_id)
+        .join(
+            decisions,
+            (decisions.c.decision_id == answers.c.decision_id)
+            & (decisions.c.tenant == answers.c.tenant),
+        )
         .join(texts, texts.c.text_id == answers.c.answer_text)
         .where(
             answers.c.tenant == tenant,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from service.callers import Callers
 from service.decisions import DecisionLog
 from service.device import Runtime
 from service.health import Health
@@ -28,3 +29,4 @@ class Parts:
     reranker: Reranker
     log: DecisionLog
     health: Health
+    callers: Callers

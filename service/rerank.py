@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import numpy as np
@@ -20,6 +20,7 @@ from contract.pointer import Live
 from contract.policy import Choice, Policy
 from contract.records import Decision, NotLearnable, Span
 from contract.tokens import QueryTooLong
+from service import feedback_token
 from service.asked import Asked, digest, fingerprint
 from service.batching import Backlog, Batcher
 from service.decisions import DecisionLog
@@ -104,6 +105,7 @@ class Reply:
     logged: bool
     timing: Timing
     total_s: float
+    feedback_token: str
 
 
 class Reranker:
@@ -122,6 +124,7 @@ class Reranker:
     ) -> None:
         self._models = models
         self._secret = settings.secret.get_secret_value().encode()
+        self._token_lasts = timedelta(seconds=settings.service_feedback_token_s)
         self._batcher = batcher
         self._backlog = Backlog(metrics, max_tokens=settings.service_max_queued_tokens)
         self._explorer = Explorer(settings, rng=rng)
@@ -165,6 +168,12 @@ class Reranker:
             logged=logged,
             timing=_NO_TIME if repeated else scores.timing,
             total_s=time.perf_counter() - start,
+            feedback_token=feedback_token.mint(
+                decision.id,
+                decision.tenant,
+                secret=self._secret,
+                expires_at=datetime.now(UTC) + self._token_lasts,
+            ),
         )
 
     async def _ranking(self, asked: Asked, model: Model) -> tuple[Ranking, bool]:

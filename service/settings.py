@@ -2,6 +2,7 @@
 
 import os
 from enum import StrEnum
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Self
 
@@ -52,7 +53,8 @@ class ServiceSettings(BaseSettings):
     artifacts_url: str
     """Where model versions are stored: a folder or any fsspec URL."""
     secret: SecretStr = Field(min_length=16)
-    """Signs decision ids and the pointer to the live model; the same for service and trainer."""
+    """Signs decision ids, feedback tokens and the pointer to the live model; keys are stored under it.
+    The same for service and trainer."""
     cache_dir: Path
     """Where fetched model versions are kept."""
     line: str = "default"
@@ -62,6 +64,14 @@ class ServiceSettings(BaseSettings):
     service_port: int = Field(default=8000, ge=0, le=65535)
     service_refuse_unknown_models: bool = False
     """Whether `model` must be the name of a line; else the default line answers to names that are none."""
+    service_require_keys: bool | None = None
+    """Whether nobody is answered without a key. Unset, it depends on the host: not on a loopback address."""
+    service_keys_hold_s: float = Field(default=3600.0, ge=0)
+    """While Postgres is away, the keys that were known work for so long, and no revocation is heard of."""
+    service_feedback_token_s: float = Field(default=604_800.0, ge=0)
+    """How long a browser may speak of a decision with the token that came with it."""
+    service_cors_origins: tuple[str, ...] = ()
+    """Origins whose pages may post feedback, as JSON: ["https://app.example.com"]."""
     service_device: Device = Device.AUTO
     service_precision: Precision = Precision.AUTO
     service_threads: int = Field(default=0, ge=0)
@@ -94,6 +104,20 @@ class ServiceSettings(BaseSettings):
     """How long a stopping service tries to store the decisions that still wait."""
     service_poll_s: float = Field(default=5.0, gt=0)
     """How often Postgres is asked for the live versions, whatever Redis says."""
+
+    @property
+    def is_private(self) -> bool:
+        """Whether nobody but this machine can reach the service."""
+        try:
+            return ip_address(self.service_host).is_loopback
+        except ValueError:
+            return self.service_host == "localhost"
+
+    @property
+    def keys_required(self) -> bool:
+        return (
+            not self.is_private if self.service_require_keys is None else self.service_require_keys
+        )
 
     @model_validator(mode="after")
     def _refuse_unknown(self) -> Self:

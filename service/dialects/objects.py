@@ -118,6 +118,8 @@ class Meta(Out):
     degraded: bool
     truncated: list[int]
     """Positions of the documents of which a part was not read."""
+    feedback_token: str
+    """For a browser: authorises feedback about this decision, as END_USER, and nothing else."""
     api_version: ApiVersion = ApiVersion()
     billed_units: BilledUnits = BilledUnits()
 
@@ -132,6 +134,7 @@ class Meta(Out):
             logged=reply.logged,
             degraded=decision.degraded,
             truncated=list(reply.truncated),
+            feedback_token=reply.feedback_token,
         )
 
 

@@ -4,10 +4,12 @@ from uuid import UUID
 
 from fastapi import APIRouter, Response
 
+from service.dependencies import needs
+from service.keys import Scope
 from service.schemas.answers import Answer, Answered
 from service.stores import TheAnswers
 
-router = APIRouter(tags=["answers"])
+router = APIRouter(tags=["answers"], dependencies=[needs(Scope.RERANK, Scope.FEEDBACK)])
 
 
 @router.post("/v1/decisions/{decision_id}/answer", responses={202: {"model": Answered}})

@@ -4,10 +4,12 @@ from uuid import UUID
 
 from fastapi import APIRouter
 
+from service.dependencies import needs
+from service.keys import Scope
 from service.schemas.history import DecisionRecord
 from service.stores import TheHistory
 
-router = APIRouter(tags=["decisions"])
+router = APIRouter(tags=["decisions"], dependencies=[needs(Scope.RERANK, Scope.FEEDBACK)])
 
 
 @router.get("/v1/decisions/{decision_id}")

@@ -6,9 +6,13 @@ from uuid import UUID
 from fastapi import APIRouter, Header, Response
 from pydantic import ValidationError
 
+from contract.records import Source
 from service import errors
-from service.errors import HttpRefusal
+from service.callers import TOKEN, Caller
+from service.dependencies import TheCaller, needs
+from service.errors import Forbidden, HttpRefusal
 from service.feedback import Outcome, Said, Statements
+from service.keys import Scope
 from service.schemas.feedback import Batch, Feedback, Kept, Refused, Results
 from service.stores import TheStatements
 from service.texts import Name
@@ -22,14 +26,20 @@ router = APIRouter(tags=["feedback"])
 IdempotencyKey = Annotated[Name | None, Header(alias="Idempotency-Key")]
 
 
-@router.post("/v1/feedback", responses={202: {"model": Kept}})
+@router.post(
+    "/v1/feedback",
+    responses={202: {"model": Kept}},
+    dependencies=[needs(Scope.FEEDBACK, Scope.JUDGE, TOKEN)],
+)
 async def say(
     body: Feedback,
     response: Response,
     statements: TheStatements,
+    caller: TheCaller,
     idempotency_key: IdempotencyKey = None,
 ) -> Kept:
     """Stores one statement about a decision, its answer or one of its documents."""
+    _refuse_beyond_token(caller, body)
     (outcome,) = await statements.store([Said(body=body, key=idempotency_key)])
     if isinstance(outcome, HttpRefusal):
         raise outcome
@@ -38,7 +48,12 @@ async def say(
     return outcome
 
 
-@router.post("/v1/feedback/batch", status_code=207, max_body_size=MAX_BATCH_BYTES)
+@router.post(
+    "/v1/feedback/batch",
+    status_code=207,
+    max_body_size=MAX_BATCH_BYTES,
+    dependencies=[needs(Scope.FEEDBACK, Scope.JUDGE)],
+)
 async def say_all(
     body: Batch, statements: TheStatements, idempotency_key: IdempotencyKey = None
 ) -> Results:
@@ -51,10 +66,20 @@ async def say_all(
     return Results(results=results)
 
 
-@router.delete("/v1/feedback/{feedback_id}")
+@router.delete("/v1/feedback/{feedback_id}", dependencies=[needs(Scope.FEEDBACK)])
 async def take_back(feedback_id: UUID, decision_id: UUID, statements: TheStatements) -> Kept:
     """Takes a statement back: from now on it counts for nothing. It stays in the log."""
     return await statements.retract(feedback_id, decision_id=decision_id)
+
+
+def _refuse_beyond_token(caller: Caller, body: Feedback) -> None:
+    """A browser's user speaks as one, and of the decision whose token it has.  Raises `Forbidden`."""
+    if caller.decision_id is None:
+        return
+    if body.decision_id != caller.decision_id:
+        raise Forbidden("decision_id: the feedback token is for another decision")
+    if body.source.type is not Source.END_USER:
+        raise Forbidden("source.type: with a feedback token it is END_USER")
 
 
 async def _store(statements: Statements, read: list[Said | Refused]) -> list[Kept | Refused]:

@@ -4,10 +4,12 @@ from uuid import UUID
 
 from fastapi import APIRouter
 
+from service.dependencies import needs
+from service.keys import Scope
 from service.schemas.judge import GivenBack, Lease, Leased
 from service.stores import TheLeases
 
-router = APIRouter(prefix="/v1/judge", tags=["judge"])
+router = APIRouter(prefix="/v1/judge", tags=["judge"], dependencies=[needs(Scope.JUDGE)])
 
 
 @router.post("/lease")

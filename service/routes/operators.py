@@ -9,7 +9,8 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from contract.pointer import Live
-from service.dependencies import TheSecret, TheSettings
+from service.dependencies import TheSecret, TheSettings, needs
+from service.keys import Scope
 from service.schemas.operators import Evaluation, Listed, Model, Promotion, Rollback, Run
 from service.stores import TheOperators, TheRedis
 from service.swap import tell
@@ -19,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 REDIS_S: Final = 2.0
 
-router = APIRouter(prefix="/v1", tags=["operators"])
+router = APIRouter(prefix="/v1", tags=["operators"], dependencies=[needs(Scope.OPERATE)])
 
 Line = Annotated[Name | None, Query()]
 Limit = Annotated[int, Query(ge=1, le=1000)]

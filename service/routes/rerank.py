@@ -6,11 +6,12 @@ from fastapi import APIRouter, Header, Request
 from starlette.responses import Response
 
 from service.asked import Asked
-from service.dependencies import TheMetrics, TheReranker, TheSettings, TheTenant
+from service.dependencies import TheMetrics, TheReranker, TheSettings, TheTenant, needs
 from service.dialects.recognise import AnyRequest, AnyResponse
 from service.dialects.route import DialectRoute
 from service.disconnect import ClientLeft, unless_gone
 from service.errors import TooMany
+from service.keys import Scope
 from service.rerank import Reply
 from service.texts import MAX_NAME
 
@@ -29,7 +30,7 @@ PATHS: Final = (
     "/invocations",
 )
 
-router = APIRouter(tags=["rerank"], route_class=DialectRoute)
+router = APIRouter(tags=["rerank"], dependencies=[needs(Scope.RERANK)], route_class=DialectRoute)
 
 IdempotencyKey = Annotated[
     str | None, Header(alias="Idempotency-Key", min_length=1, max_length=MAX_NAME)

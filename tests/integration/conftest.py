@@ -25,6 +25,8 @@ from contract.policy import Choice, Policy, log_propensity
 from contract.records import Candidate, Decision
 from service import decisions, dependencies, stores
 from service.app import create_app
+from service.callers import Caller
+from service.keys import Scope
 from service.settings import ServiceSettings
 from tests.conftest import TEMPLATE, _rendered, _run
 
@@ -116,7 +118,7 @@ async def memory(memory_url: str, redis_url: str, tmp_path: Path) -> AsyncIterat
         dependencies.the_engine: lambda: engine,
         dependencies.the_settings: lambda: settings,
         dependencies.the_secret: lambda: SECRET,
-        dependencies.the_tenant: lambda: name,
+        dependencies.the_caller: lambda: Caller(tenant=name, scopes=frozenset(Scope)),
         stores.the_redis: lambda: redis,
     }
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)

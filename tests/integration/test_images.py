@@ -65,6 +65,12 @@ def trainer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
     shutil.rmtree(folder)  # more than a gigabyte
 
 
+def test_keys_are_made_in_the_image_of_the_service(service: Image) -> None:
+    said = _run(service.environment / "bin/rankloop", "keys", "--help", cwd=service.app)
+
+    assert "Make a key and print it, once." in said.stdout
+
+
 def test_the_service_has_no_torch(service: Image) -> None:
     tried = service.run("-c", "import torch", check=False)
 

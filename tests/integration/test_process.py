@@ -17,10 +17,11 @@ from sqlalchemy import Engine, func, select
 
 from contract.store import Store
 from contract.tables import decisions
-from tests import models
+from tests import keyholders, models
 from tests.serving import SECRET
 
 TREE = Path(__file__).parents[2]
+OUTSIDE = {"RANKLOOP_SERVICE_HOST": "0.0.0.0"}  # noqa: S104 - the point of the tests
 
 
 @pytest.fixture
@@ -120,6 +121,40 @@ def test_a_misspelt_setting_ends_the_start(environment: dict[str, str]) -> None:
 
     assert child.returncode != 0
     assert "RANKLOOP_SERVICE_EPSILLON" in child.stderr
+
+
+def test_where_others_can_reach_it_nothing_starts_without_a_key(
+    environment: dict[str, str],
+) -> None:
+    child = subprocess.run(
+        [sys.executable, "-m", "service"],
+        env=os.environ | environment | OUTSIDE,
+        cwd=TREE,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert child.returncode == 1
+    assert "rankloop keys create" in child.stderr
+    assert "RANKLOOP_SERVICE_REQUIRE_KEYS=false" in child.stderr
+    assert "Traceback" not in child.stderr
+
+
+@pytest.mark.parametrize("opened", [True, False])
+async def test_it_starts_there_with_a_key_or_open_on_purpose(
+    environment: dict[str, str], engine: Engine, *, opened: bool
+) -> None:
+    if not opened:
+        keyholders.make(engine, "rerank")
+    settings = {"RANKLOOP_SERVICE_REQUIRE_KEYS": "false"} if opened else {}
+    url = f"http://127.0.0.1:{environment['RANKLOOP_SERVICE_PORT']}"
+    async with process(environment | OUTSIDE | settings), httpx.AsyncClient(base_url=url) as client:
+        await answers(client, "/healthz", lambda text: "alive" in text)
+
+        listed = await client.get("/v1/models")
+
+    assert listed.status_code == (200 if opened else 401)
 
 
 def test_the_service_imports_no_torch() -> None:

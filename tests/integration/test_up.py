@@ -229,3 +229,30 @@ def test_a_home_has_one_loop_and_a_port_has_one_service(
     assert (same_home.returncode, same_port.returncode) == (1, 1)
     assert f"another loop runs on {home.resolve()}" in same_home.stderr
     assert f"port {port} cannot be had" in same_port.stderr
+
+
+def rankloop(*arguments: str | Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "rankloop", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | environ,
+    )
+
+
+def test_keys_are_made_beside_the_loop_and_the_command_line_sends_its_own(
+    started: Callable[[], Up], home: Path
+) -> None:
+    url = str(started().client.base_url)
+    made = rankloop("keys", "--home", home, "create", "--scope", "operate")
+    key, key_id = made.stdout.strip(), made.stdout.split("_")[1]
+
+    shown = rankloop("status", "--url", url, RANKLOOP_CLI_API_KEY=key)
+    rankloop("keys", "revoke", key_id, "--home", home)
+    time.sleep(3)
+    refused = rankloop("status", "--url", url, RANKLOOP_CLI_API_KEY=key)
+
+    assert shown.stdout.startswith("line default serves")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("401: ")

@@ -1,6 +1,8 @@
 import pytest
 from pydantic import ValidationError
 
+from judge.queue import Queue
+from judge.rubric import Rubric
 from judge.settings import JudgeSettings
 
 
@@ -25,3 +27,17 @@ def test_the_key_does_not_print(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("RANKLOOP_JUDGE_LLM_KEY", "sk-secret")
 
     assert "sk-secret" not in repr(JudgeSettings())
+
+
+def test_the_services_key_does_not_print_and_goes_with_every_request(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setenv("RANKLOOP_JUDGE_API_KEY", "rl_1_2")
+    settings = JudgeSettings()
+
+    queue = Queue.at(
+        "http://service", rubric=Rubric.from_file(settings.rubric), key=settings.api_key
+    )
+
+    assert "rl_1_2" not in repr(settings)
+    assert queue.client.headers["Authorization"] == "Bearer rl_1_2"

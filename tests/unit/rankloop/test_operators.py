@@ -57,3 +57,10 @@ def test_nobody_at_the_address_is_no_service() -> None:
 
     with pytest.raises(ServiceAway, match="refused"):
         operators.overview(client(answer), line=None, limit=1)
+
+
+def test_a_key_goes_with_every_request() -> None:
+    with operators.client("http://service", key="rl_1_2") as keyed:
+        assert keyed.headers["Authorization"] == "Bearer rl_1_2"
+    with operators.client("http://service") as keyless:
+        assert "Authorization" not in keyless.headers

@@ -81,3 +81,35 @@ def test_what_makes_no_sense_is_refused(
 
 def test_the_secret_is_not_printed() -> None:
     assert "sixteen" not in repr(read())
+
+
+@pytest.mark.parametrize(
+    ("host", "required"),
+    [
+        ("127.0.0.1", False),
+        ("127.1.2.3", False),
+        ("::1", False),
+        ("localhost", False),
+        ("0.0.0.0", True),  # noqa: S104 - the point of the test
+        ("::", True),
+        ("10.0.0.7", True),
+        ("rankloop.internal", True),
+    ],
+)
+def test_where_others_can_reach_it_keys_are_required(
+    environment: pytest.MonkeyPatch, host: str, *, required: bool
+) -> None:
+    environment.setenv("RANKLOOP_SERVICE_HOST", host)
+
+    assert read().keys_required is required
+
+
+@pytest.mark.parametrize("required", [True, False])
+@pytest.mark.parametrize("host", ["127.0.0.1", "10.0.0.7"])
+def test_whether_keys_are_required_may_be_said(
+    environment: pytest.MonkeyPatch, host: str, *, required: bool
+) -> None:
+    environment.setenv("RANKLOOP_SERVICE_HOST", host)
+    environment.setenv("RANKLOOP_SERVICE_REQUIRE_KEYS", str(required))
+
+    assert read().keys_required is required

@@ -35,6 +35,12 @@ def minted_at(decision_id: UUID) -> datetime:
     return datetime.fromtimestamp((decision_id.int >> 80) / 1000, tz=UTC)
 
 
+def earliest(at: datetime) -> UUID:
+    """The smallest UUIDv7 of that millisecond, as a value, so that the planner prunes partitions by it."""
+    milliseconds = int(at.timestamp() * 1000)
+    return UUID(int=(milliseconds << 80) | (7 << 76) | (0b10 << 62))
+
+
 def _code(head: int, tenant: str, secret: bytes) -> int:
     digest = hmac.digest(secret, head.to_bytes(16, "big") + tenant.encode(), hashlib.sha256)
     return int.from_bytes(digest[: _CODE_BITS // 8], "big")

@@ -125,6 +125,7 @@ decisions = Table(
     check("learnable", "not_learnable IS NOT NULL OR epsilon > 0 AND NOT degraded"),
     Index(None, "xid"),
     Index(None, "version", "decision_id"),
+    Index(None, "query_text", "decision_id"),
     Index(None, "tenant", "request_key", postgresql_where=text("request_key IS NOT NULL")),
     Index(None, "session_hash", "decision_id", postgresql_where=text("session_hash IS NOT NULL")),
     postgresql_partition_by=_BY_DAY,

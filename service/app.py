@@ -28,6 +28,7 @@ from service.rerank import Reranker
 from service.routes import answers, decisions, feedback, health, judge, operators, rerank
 from service.settings import ServiceSettings
 from service.swap import Follower
+from service.version import VERSION
 
 ROUTERS: Final = tuple(
     module.router for module in (rerank, answers, feedback, decisions, judge, operators, health)
@@ -49,7 +50,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
             app.state.parts = await _open(settings, metrics, stack)
             yield
 
-    app = FastAPI(title="Rankloop", version="0.1.0", lifespan=lifespan)
+    app = FastAPI(title="Rankloop", version=VERSION, lifespan=lifespan)
     errors.register(app)
     app.add_middleware(TooLargeIsAProblem)
     app.add_middleware(RequestMetrics, metrics=metrics)

@@ -10,6 +10,7 @@ from service.dependencies import TheEngine, TheParts, TheSecret, TheSettings, Th
 from service.feedback import Statements
 from service.history import History
 from service.leases import Leases
+from service.matching import Matching
 from service.operators import Operators
 
 
@@ -31,6 +32,10 @@ def the_history(engine: TheEngine, tenant: TheTenant, secret: TheSecret) -> Hist
     return History(engine=engine, tenant=tenant, secret=secret)
 
 
+def the_matching(engine: TheEngine, tenant: TheTenant) -> Matching:
+    return Matching(engine=engine, tenant=tenant)
+
+
 def the_operators(engine: TheEngine) -> Operators:
     return Operators(engine=engine)
 
@@ -43,5 +48,6 @@ TheAnswers: TypeAlias = Annotated[Answers, Depends(the_answers)]
 TheStatements: TypeAlias = Annotated[Statements, Depends(the_statements)]
 TheLeases: TypeAlias = Annotated[Leases, Depends(the_leases)]
 TheHistory: TypeAlias = Annotated[History, Depends(the_history)]
+TheMatching: TypeAlias = Annotated[Matching, Depends(the_matching)]
 TheOperators: TypeAlias = Annotated[Operators, Depends(the_operators)]
 TheRedis: TypeAlias = Annotated[Redis, Depends(the_redis)]

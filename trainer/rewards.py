@@ -14,6 +14,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Select, func, literal, select
 from sqlalchemy.dialects.postgresql import insert
 
+from contract import ids
 from contract.records import Feedback, Reward, Source
 from contract.rewards import RewardSpec, reward
 from contract.tables import decisions, feedback, reward_specs, rewards
@@ -96,8 +97,8 @@ def _due(spec: RewardSpec, *, line: str, now: datetime) -> Select[Any]:
         .outerjoin(last, literal(True))  # noqa: FBT003
         .where(
             decisions.c.line == line,
-            decisions.c.decision_id >= _floor(now - timedelta(seconds=spec.reopen_s)),
-            decisions.c.decision_id < _floor(now - timedelta(seconds=spec.wait_s)),
+            decisions.c.decision_id >= ids.earliest(now - timedelta(seconds=spec.reopen_s)),
+            decisions.c.decision_id < ids.earliest(now - timedelta(seconds=spec.wait_s)),
             count.c.rows > func.coalesce(last.c.feedback_count, 0),
         )
         .order_by(decisions.c.decision_id)
@@ -105,16 +106,12 @@ def _due(spec: RewardSpec, *, line: str, now: datetime) -> Select[Any]:
     )
 
 
-def _floor(at: datetime) -> UUID:
-    """The smallest UUIDv7 of that millisecond, as a value, so that the planner prunes partitions by it."""
-    milliseconds = int(at.timestamp() * 1000)
-    return UUID(int=(milliseconds << 80) | (7 << 76) | (0b10 << 62))
-
-
-def _feedback(connection: Connection, ids: Sequence[UUID]) -> Mapping[UUID, list[Feedback]]:
+def _feedback(
+    connection: Connection, decision_ids: Sequence[UUID]
+) -> Mapping[UUID, list[Feedback]]:
     statement = (
         select(feedback)
-        .where(feedback.c.decision_id.in_(ids))
+        .where(feedback.c.decision_id.in_(decision_ids))
         .order_by(feedback.c.decision_id, feedback.c.feedback_id)
     )
     rows = connection.execute(statement).mappings()

@@ -1,4 +1,4 @@
-"""`GET /v1/decisions/{id}`."""
+"""`GET /v1/decisions/{id}` and `POST /v1/decisions/match`."""
 
 from uuid import UUID
 
@@ -7,7 +7,8 @@ from fastapi import APIRouter
 from service.dependencies import needs
 from service.keys import Scope
 from service.schemas.history import DecisionRecord
-from service.stores import TheHistory
+from service.schemas.matching import Match, Matched
+from service.stores import TheHistory, TheMatching
 
 router = APIRouter(tags=["decisions"], dependencies=[needs(Scope.RERANK, Scope.FEEDBACK)])
 
@@ -16,3 +17,9 @@ router = APIRouter(tags=["decisions"], dependencies=[needs(Scope.RERANK, Scope.F
 async def decision(decision_id: UUID, history: TheHistory) -> DecisionRecord:
     """The decision with its answer, its feedback and its reward, and why it was or was not learned from."""
     return await history.read(decision_id)
+
+
+@router.post("/v1/decisions/match")
+async def match(body: Match, matching: TheMatching) -> Matched:
+    """Finds a decision by its query and the documents that were used, where its id was lost on the way."""
+    return await matching.find(body)

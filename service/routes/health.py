@@ -5,11 +5,12 @@ from typing import Literal
 
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from service.dependencies import TheMetrics, TheParts
 from service.models import Model, Rejection
 from service.parts import Parts
+from service.version import VERSION
 
 router = APIRouter(tags=["health"])
 
@@ -49,9 +50,29 @@ class Rejected(BaseModel):
     at: datetime
 
 
-class Info(BaseModel):
-    """What this replica is."""
+class Reranks(BaseModel):
+    """As Text Embeddings Inference says that a model is a reranker."""
 
+    reranker: dict[str, str] = {}
+
+
+class Info(BaseModel):
+    """What this replica is; the fields that clients of Text Embeddings Inference read come first."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    model_id: str
+    """The line that answers requests that name no model."""
+    model_sha: str | None
+    """The version that it serves."""
+    model_dtype: str | None
+    model_type: Reranks = Reranks()
+    max_input_length: int | None
+    """Tokens of a query and a document together."""
+    max_client_batch_size: int
+    """Documents of one request."""
+    version: str
+    """Of this service."""
     provider: str
     threads: int
     serving: list[Serving]
@@ -66,6 +87,8 @@ async def alive() -> Alive:
 
 
 @router.get("/readyz", responses={503: {"model": Ready}})
+@router.get("/health", responses={503: {"model": Ready}})
+@router.get("/ping", responses={503: {"model": Ready}})
 async def ready(parts: TheParts, response: Response) -> Ready:
     """200 once the default line's model is loaded and warm; a neighbour that is away only degrades."""
     has_model = parts.models.epoch(parts.settings.line) > 0
@@ -82,7 +105,15 @@ async def metrics(metrics: TheMetrics) -> Response:
 @router.get("/info")
 async def info(parts: TheParts) -> Info:
     """The active provider, the versions served and the last ones refused."""
+    settings = parts.settings
+    line = next((each for each in parts.models.serving if each.live.line == settings.line), None)
     return Info(
+        model_id=settings.line,
+        model_sha=line and line.live.version,
+        model_dtype=line and line.scorer.precision,
+        max_input_length=line and line.scorer.manifest.max_length,
+        max_client_batch_size=settings.service_max_documents,
+        version=VERSION,
         provider=parts.runtime.provider,
         threads=parts.runtime.threads,
         serving=[_serving(model) for model in parts.models.serving],

@@ -27,7 +27,7 @@ from tests.serving import Service
 
 HOUR = timedelta(hours=1)
 ASKED = {"query": "who wrote it", "documents": ["a castle", "who knows"]}
-OPEN = {"/healthz", "/readyz", "/metrics", "/info"}
+OPEN = {"/healthz", "/readyz", "/metrics", "/info", "/health", "/ping"}
 RUBRIC = {"id": "tone", "version": "1"}
 
 ANYWHERE = "01936000-0000-7000-8000-000000000000"

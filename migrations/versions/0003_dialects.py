@@ -1,4 +1,4 @@
-"""Which part of a long document was scored.
+"""Which part of a long document was scored, and the way from a query to its decisions.
 
 Revision ID: 0003
 """
@@ -23,8 +23,12 @@ def upgrade() -> None:
         op.add_column("decisions", sa.Column(column, sa.ARRAY(sa.Integer)))
     for name, condition in CHECKS.items():
         op.create_check_constraint(op.f(f"decisions_{name}"), "decisions", condition)
+    op.create_index(
+        op.f("decisions_query_text_decision_id_idx"), "decisions", ["query_text", "decision_id"]
+    )
 
 
 def downgrade() -> None:
+    op.drop_index(op.f("decisions_query_text_decision_id_idx"), "decisions")
     for column in ("span_starts", "span_ends"):
         op.drop_column("decisions", column)

@@ -85,6 +85,29 @@ def status(
 
 
 @app.command()
+def doctor(
+    *,
+    url: Url = SERVICE_URL,
+    line: Line = None,
+    days: Annotated[float, typer.Option(min=0.001, max=30, help="How far to look back.")] = 1.0,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what keeps a live loop from learning, and the cheapest remedy; 1 where nothing can be learned."""
+    from rankloop import operators
+    from rankloop.doctor import DAY_S, Severity, as_json, examine, show
+
+    with operators.client(url, key=_key()) as client, _refusals():
+        findings = examine(client, line=line, within_s=days * DAY_S)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    if json:
+        console.print_json(data=as_json(findings))
+    else:
+        show(console, findings)
+    if any(finding.severity is Severity.BROKEN for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
 def rollback(
     *,
     reason: Annotated[str, typer.Option(help="Why; kept with the promotion.")],

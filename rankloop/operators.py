@@ -51,7 +51,7 @@ def overview(client: httpx.Client, *, line: str | None, limit: int) -> Overview:
     params = {"limit": str(limit)} | ({} if line is None else {"line": line})
     return Overview(
         **{
-            name: _json(client, "GET", f"/v1/{name}", params=params)["data"]
+            name: ask(client, "GET", f"/v1/{name}", params=params)["data"]
             for name in ("models", "promotions", "runs", "evaluations")
         }
     )
@@ -61,7 +61,7 @@ def rollback(client: httpx.Client, *, to: str | None, reason: str, line: str | N
     """The promotion that it became. Raises `ServiceAway` and `ServiceRefused`."""
     given = {"to": to, "reason": reason, "line": line}
     body = {name: value for name, value in given.items() if value is not None}
-    return _json(client, "POST", "/v1/rollback", json=body)
+    return ask(client, "POST", "/v1/rollback", json=body)
 
 
 def client(url: str, *, key: str | None = None) -> httpx.Client:
@@ -70,14 +70,16 @@ def client(url: str, *, key: str | None = None) -> httpx.Client:
     return httpx.Client(base_url=url, headers=headers, timeout=TIMEOUT_S, trust_env=False)
 
 
-def _json(
+def ask(
     client: httpx.Client,
     method: str,
     path: str,
     *,
     params: Mapping[str, str] | None = None,
     json: object = None,
+    refusals: bool = True,
 ) -> Row:
+    """The body of the reply.  Raises `ServiceAway`, and `ServiceRefused` unless a refusal is an answer too."""
     try:
         response = client.request(method, path, params=params, json=json)
         answer = response.json()
@@ -85,7 +87,7 @@ def _json(
         raise ServiceAway(f"no Rankloop answers at {client.base_url}: {failure}") from failure
     if not isinstance(answer, dict):
         raise ServiceAway(f"no Rankloop answers at {client.base_url}")
-    if not response.is_success:
+    if refusals and not response.is_success:
         said = answer.get("detail") or answer.get("title") or response.reason_phrase
         raise ServiceRefused(f"{response.status_code}: {said}")
     return answer

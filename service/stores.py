@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 from service.answers import Answers
 from service.dependencies import TheEngine, TheParts, TheSecret, TheSettings, TheTenant
 from service.feedback import Statements
+from service.flow import Flows
 from service.history import History
 from service.leases import Leases
 from service.matching import Matching
@@ -36,6 +37,10 @@ def the_matching(engine: TheEngine, tenant: TheTenant) -> Matching:
     return Matching(engine=engine, tenant=tenant)
 
 
+def the_flows(engine: TheEngine, tenant: TheTenant) -> Flows:
+    return Flows(engine=engine, tenant=tenant)
+
+
 def the_operators(engine: TheEngine) -> Operators:
     return Operators(engine=engine)
 
@@ -49,5 +54,6 @@ TheStatements: TypeAlias = Annotated[Statements, Depends(the_statements)]
 TheLeases: TypeAlias = Annotated[Leases, Depends(the_leases)]
 TheHistory: TypeAlias = Annotated[History, Depends(the_history)]
 TheMatching: TypeAlias = Annotated[Matching, Depends(the_matching)]
+TheFlows: TypeAlias = Annotated[Flows, Depends(the_flows)]
 TheOperators: TypeAlias = Annotated[Operators, Depends(the_operators)]
 TheRedis: TypeAlias = Annotated[Redis, Depends(the_redis)]

@@ -83,6 +83,8 @@ class Run(_Out):
     spec_id: str
     spec_version: int
     n_decisions: int | None
+    config: dict[str, Any]
+    """The trainer's settings at that time."""
     skipped: dict[str, Any]
     metrics: dict[str, Any]
     error: str | None

@@ -1,6 +1,6 @@
 """RAG with Haystack: retrieve, rerank, answer.
 
-    python -m examples.apps.haystack_app http://127.0.0.1:8000
+python -m examples.apps.haystack_app http://127.0.0.1:8000
 """
 
 from haystack import Document, Pipeline

@@ -1,6 +1,6 @@
 """RAG with LangChain: retrieve, rerank, answer.
 
-    python -m examples.apps.langchain_app http://127.0.0.1:8000
+python -m examples.apps.langchain_app http://127.0.0.1:8000
 """
 
 from langchain_classic.retrievers import ContextualCompressionRetriever

@@ -1,6 +1,6 @@
 """RAG with LlamaIndex: retrieve, rerank, answer.
 
-    python -m examples.apps.llamaindex_app http://127.0.0.1:8000
+python -m examples.apps.llamaindex_app http://127.0.0.1:8000
 """
 
 from llama_index.core.base.base_query_engine import BaseQueryEngine

@@ -147,11 +147,12 @@ class _Observer(Tracer):
         tags: dict[str, Any] | None = None,
         parent_span: Span | None = None,
     ) -> Iterator[Span]:
-        observed = isinstance(parent_span, _ObservedSpan)
-        theirs = parent_span.span if observed else parent_span
+        parent, theirs = _CURRENT.get(), parent_span
+        if isinstance(parent_span, _ObservedSpan):
+            parent, theirs = parent_span.run, parent_span.span
         with self._tracer.trace(operation_name, tags=tags, parent_span=theirs) as span:
             seen = _ObservedSpan(span)
-            _RUNS.started(seen.run, parent_span.run if observed else _CURRENT.get())
+            _RUNS.started(seen.run, parent)
             token = _CURRENT.set(seen.run)
             try:
                 yield seen

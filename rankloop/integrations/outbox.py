@@ -18,7 +18,7 @@ class Outbox:
     """A failure is logged once, until something succeeds again: reports are worth less than a quiet log."""
 
     def __init__(self, *, max_waiting: int = MAX_WAITING) -> None:
-        self._waiting: queue.Queue[Callable[[], None]] = queue.Queue(max_waiting)
+        self._waiting: queue.Queue[Callable[[], object]] = queue.Queue(max_waiting)
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._failing = False
@@ -26,7 +26,7 @@ class Outbox:
         """What was not even tried, because too much waited."""
         atexit.register(self.flush)
 
-    def put(self, work: Callable[[], None]) -> None:
+    def put(self, work: Callable[[], object]) -> None:
         """Never blocks and never raises."""
         try:
             self._waiting.put_nowait(work)

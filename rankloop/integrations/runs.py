@@ -1,7 +1,7 @@
 """Which rankings and which calls of an LLM belong to one run of an app.
 
 Frameworks announce runs inside runs: a chain, its retriever, its LLM. What happens under one root belongs together.
-Where an app calls retriever and LLM by itself there is none; the context of its thread or task says what was shown last.
+Where an app calls retriever and LLM by itself there is none; the context of its thread or task says what was shown.
 """
 
 import threading

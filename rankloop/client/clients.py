@@ -27,7 +27,7 @@ def _now(build: Callable[P, Call[T]]) -> "Callable[Concatenate[Client, P], T]":
     """The call as a method that waits for the reply."""
 
     def method(self: "Client", /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self.do(build(*args, **kwargs))
+        return self._do(build(*args, **kwargs))
 
     return _looks_like(build, method)
 
@@ -38,7 +38,7 @@ def _awaited(
     """The call as a method to await."""
 
     async def method(self: "AsyncClient", /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self.do(build(*args, **kwargs))
+        return await self._do(build(*args, **kwargs))
 
     return _looks_like(build, method)
 
@@ -91,7 +91,7 @@ class Client:
             mounts=None if transport else dict.fromkeys(_LOOPBACK),
         )
 
-    def do(self, call: Call[T]) -> T:
+    def _do(self, call: Call[T]) -> T:
         attempt = 1
         while True:
             outcome = self._outcome(call)
@@ -151,7 +151,7 @@ class AsyncClient:
             mounts=None if transport else dict.fromkeys(_LOOPBACK),
         )
 
-    async def do(self, call: Call[T]) -> T:
+    async def _do(self, call: Call[T]) -> T:
         attempt = 1
         while True:
             outcome = await self._outcome(call)

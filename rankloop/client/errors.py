@@ -66,7 +66,7 @@ class Overloaded(APIError):
 
 
 class Unavailable(APIError):
-    """No model yet, or a database that does not answer; nothing was acknowledged."""
+    """The service, or what stands before it, cannot answer now; nothing was acknowledged."""
 
 
 _BY_STATUS: Final[dict[int, type[APIError]]] = {

@@ -131,16 +131,26 @@ class _Spans(BaseSpanHandler[BaseSpan]):
         _RUNS.started(id_, parent_span_id)
 
     def prepare_to_exit_span(
-        self, id_: str, bound_args: inspect.BoundArguments, **_: object
+        self,
+        id_: str,
+        bound_args: inspect.BoundArguments,
+        instance: object = None,
+        result: object = None,
+        **_: object,
     ) -> None:
-        del bound_args
+        del bound_args, instance, result
         # A call that was opened here may still be answered: its stream is read later.
         _RUNS.ended(id_)
 
     def prepare_to_drop_span(
-        self, id_: str, bound_args: inspect.BoundArguments, **_: object
+        self,
+        id_: str,
+        bound_args: inspect.BoundArguments,
+        instance: object = None,
+        err: BaseException | None = None,
+        **_: object,
     ) -> None:
-        del bound_args
+        del bound_args, instance, err
         _RUNS.failed(id_)
         _RUNS.ended(id_)
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from langchain_classic.retrievers import ContextualCompressionRetriever
 from langchain_core.documents import Document
-from langchain_core.language_models import FakeListLLM
-from langchain_core.messages import BaseMessage
+from langchain_core.language_models import FakeListLLM, GenericFakeChatModel
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import Runnable, RunnableLambda, RunnablePassthrough
@@ -119,6 +119,21 @@ def test_an_llm_that_rephrases_the_question_is_not_the_answer(
     said = (rephrase | chain(retriever(url))).invoke("And that one?")
 
     assert answer_of(rankings[0].id)["text"] == said
+
+
+def test_a_call_that_asks_for_a_tool_is_not_the_answer(
+    url: str, rankings: list[Ranking], answer_of: AnswerOf
+):
+    asks = AIMessage("Let me see.", tool_calls=[{"name": "search", "args": {}, "id": "1"}])
+    llm = GenericFakeChatModel(messages=iter([asks, AIMessage("Three years [1].")]))
+
+    def agent(question: str) -> list[str]:
+        found = passages(retriever(url).invoke(question))
+        return [llm.invoke(found).text for _ in range(2)]
+
+    RunnableLambda(agent).invoke(coffee.QUESTION)
+
+    assert answer_of(rankings[0].id)["text"] == "Three years [1]."
 
 
 def test_the_final_documents_tell_the_decision_for_feedback(url: str, service: Client):

@@ -1,1 +1,1 @@
-"""The command line: `rankloop up` runs the whole loop on one machine; operators look in and steer."""
+"""What an app installs: the command line, a client of the service, and rerankers for RAG frameworks."""

@@ -5,7 +5,18 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, ScalarSelect, Select, Text, and_, case, cast, func, select
+from sqlalchemy import (
+    ColumnElement,
+    Executable,
+    ScalarSelect,
+    Select,
+    Text,
+    and_,
+    case,
+    cast,
+    func,
+    select,
+)
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from contract import ids
@@ -39,7 +50,7 @@ class Flows:
         )
 
 
-def _counts(asked: ColumnElement[bool]) -> Select[Any]:
+def _counts(asked: ColumnElement[bool]) -> Executable:
     is_rewarded = _last_reward().is_not(None)
     is_foreign = answers.c.used.is_not(None)
     conditions = {
@@ -53,7 +64,7 @@ def _counts(asked: ColumnElement[bool]) -> Select[Any]:
         "rewarded": is_rewarded,
         "learnable": and_(is_rewarded, decisions.c.not_learnable.is_(None), ~is_foreign),
     }
-    statement: Select[Any] = (
+    return (
         select(
             func.count().label("decisions"),
             func.count(decisions.c.query_text.distinct()).label("queries"),
@@ -66,7 +77,6 @@ def _counts(asked: ColumnElement[bool]) -> Select[Any]:
         .select_from(decisions.outerjoin(answers, answers.c.decision_id == decisions.c.decision_id))
         .where(asked)
     )
-    return statement
 
 
 def _last_reward() -> ScalarSelect[float | None]:

@@ -21,7 +21,10 @@ def test_every_setting_is_documented_and_every_documented_setting_exists():
     assert sorted(rows) == sorted(SETTINGS)
 
 
-@pytest.mark.parametrize("document", ["README.md", "CHANGELOG.md", "docs/operations.md"])
+@pytest.mark.parametrize(
+    "document",
+    ["README.md", "CHANGELOG.md", "docs/api.md", "docs/integrations.md", "docs/operations.md"],
+)
 def test_every_file_that_a_document_links_to_exists(document):
     path = OPERATIONS.parents[1] / document
 

@@ -6,7 +6,7 @@ the same, which within a line they are.
 
 import hashlib
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from math import isfinite
@@ -22,9 +22,9 @@ from contract.tokens import PairTokenizer
 from trainer import base, export
 from trainer.activations import Activations
 from trainer.base import Base
-from trainer.examples import Example
 from trainer.export import Export
-from trainer.learner import Capacity, texts
+from trainer.golden import GoldenSet
+from trainer.learner import Capacity, Listing
 from trainer.model import Reranker
 from trainer.runs import Run
 from trainer.scoring import Served
@@ -44,6 +44,7 @@ class Candidate:
     capacity: Capacity
     kl: float
     epoch: int
+    length: float
     expected_gain: float
     """What the tune queries promised: the best of several attempts, hence too good."""
     agreement: Mapping[str, float]
@@ -121,7 +122,9 @@ class Workshop:
     def cached_pairs(self) -> int:
         return len(self._activations[1]) if self._activations else 0
 
-    def candidates(self, run: Run, sides: Split) -> Iterator[tuple[Candidate, Path]]:
+    def candidates(
+        self, run: Run, sides: Split, *, golden: GoldenSet
+    ) -> Iterator[tuple[Candidate, Path]]:
         """Each that the tune queries like, with the folder that holds it until the next one is asked for."""
         champion = self._load(run.champion)
         trained = climb(
@@ -129,6 +132,7 @@ class Workshop:
             sides,
             rungs=ladder(self._settings),
             activations=self._activations_of(champion),
+            golden=golden,
             temperature=champion.temperature,
             seed=run.seed,
         )
@@ -144,10 +148,10 @@ class Workshop:
                     )
                 yield _candidate(each, made), made.folder
 
-    def prepare(self, version: str, examples: Sequence[Example]) -> None:
-        """Computes the activations of these examples, where they are not there."""
+    def prepare(self, version: str, listings: Iterable[Listing]) -> None:
+        """Computes the activations of these lists, where they are not there."""
         activations = self._activations_of(self._load(version))
-        activations.keep([pair for each in examples for pair in texts(each)])
+        activations.keep([pair for each in listings for pair in each.pairs])
 
     def served(self, version: str, precision: str) -> Served:
         """The variant that answers requests; the last few are kept.  Raises `ArtifactRejected`."""
@@ -194,6 +198,7 @@ def _candidate(trained: Trained, made: Export) -> Candidate:
         capacity=trained.capacity,
         kl=trained.kl,
         epoch=trained.epoch,
+        length=trained.length,
         expected_gain=trained.tune.value,
         agreement={
             name: parity.agreement if isfinite(parity.max_difference) else 0.0

@@ -15,9 +15,12 @@ import bm25s
 import numpy as np
 import Stemmer
 from numpy.typing import NDArray
+from torch import Tensor
 
 from contract.records import Candidate
-from trainer.gate import Judged, Scores, ndcg
+from trainer import gate
+from trainer.gate import Answer, Judged, Scores, ndcg
+from trainer.learner import Listing
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -34,6 +37,7 @@ class GoldenSet:
 
     def __init__(self, judged: Sequence[Judged]) -> None:
         self._judged = judged
+        self.listings = [Listing.of(each.query, each.candidates) for each in judged]
         self._known: dict[tuple[str, str], Floats] = {}
 
     def ndcg(self, served: Scores) -> Floats:
@@ -49,6 +53,19 @@ class GoldenSet:
         for oldest in list(self._known)[:-REMEMBERED]:
             del self._known[oldest]
         return self._known[file]
+
+    def is_forgotten(self, candidate: Sequence[Tensor], *, champion: Sequence[Tensor]) -> bool:
+        """Whether the gate would refuse a model with these logits of the lists, (n,) each."""
+        verdict = gate.golden(self._of(candidate), self._of(champion))
+        return verdict.answer is Answer.REFUSE
+
+    def _of(self, logits: Sequence[Tensor]) -> Floats:
+        return np.array(
+            [
+                ndcg(of_list.double().numpy(), judged.gains)
+                for of_list, judged in zip(logits, self._judged, strict=True)
+            ]
+        )
 
 
 @cache

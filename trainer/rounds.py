@@ -22,6 +22,7 @@ from trainer.examples import Example
 from trainer.gate import Answer, Verdict
 from trainer.golden import GoldenSet
 from trainer.join import Joined, Window
+from trainer.learner import Listing
 from trainer.metrics import Metrics
 from trainer.runs import Run, Status
 from trainer.settings import TrainerSettings
@@ -101,7 +102,7 @@ def _candidates(context: Context, run: Run, sides: Split) -> list[Candidate]:
     """Trained, exported, stored and known; made once for a run."""
     if "candidates" not in run.progress:
         made = []
-        for candidate, folder in context.workshop.candidates(run, sides):
+        for candidate, folder in context.workshop.candidates(run, sides, golden=context.golden):
             publish.store_version(
                 context.store, context.engine, folder, line=run.window.line, run_id=run.id
             )
@@ -187,7 +188,8 @@ def prepare(context: Context, champion: str, window: Window, *, newest: int) -> 
     with context.engine.connect() as connection:
         joined = join.read(connection, window, limit=newest)
     sides = _split(context, joined)
-    context.workshop.prepare(champion, [*sides.train, *sides.tune])
+    listings = [*map(Listing.of_example, [*sides.train, *sides.tune]), *context.golden.listings]
+    context.workshop.prepare(champion, listings)
     context.golden.ndcg(context.workshop.served(champion, served_precision(joined.examples)))
 
 

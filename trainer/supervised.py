@@ -20,7 +20,6 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from math import ceil
 from pathlib import Path
 from typing import Final, Self
@@ -29,16 +28,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from contract import ids
 from contract.artifact import WEIGHTS
-from contract.policy import Choice, Policy
-from contract.records import Candidate, Decision
+from contract.records import Candidate
 from contract.tokens import PairTokenizer
 from trainer import base
 from trainer.activations import Activations
 from trainer.base import Base
-from trainer.examples import Example
-from trainer.learner import Capacity, Learner
+from trainer.learner import Capacity, Learner, Listing
 from trainer.settings import TrainerSettings
 from trainer.train import MAX_GRADIENT, Rung, ladder, schedule
 
@@ -66,32 +62,9 @@ class Question:
             gold=tuple(row["gold"]),
         )
 
-    def to_example(self) -> Example:
-        """The same request as a decision about which nothing is known."""
-        n = len(self.candidates)
-        choice = Choice(shown=np.arange(n), cum_log_propensity=np.zeros(n), explored=False)
-        decision = Decision(
-            id=ids.mint("", secret=b"gold labels", now=datetime.now(UTC)),
-            tenant="",
-            line="",
-            query=self.query,
-            candidates=self.candidates,
-            logits=np.zeros(n),
-            policy=Policy(epsilon=0.0, temperature=1.0, sampled=n),
-            choice=choice,
-            version="",
-            epoch=0,
-            precision="float32",
-        )
-        return Example(
-            decision=decision,
-            used=n,
-            reward=0.0,
-            credits={},
-            cited=frozenset(),
-            query_sha256=b"",
-            fresh=True,
-        )
+    @property
+    def listing(self) -> Listing:
+        return Listing.of(self.query, self.candidates)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -107,12 +80,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         pad_id=start.pad_id,
         max_bytes=SETTINGS.trainer_cache_bytes,
     )
-    asked = [each.to_example() for each in held_out]
-    taught = [each.to_example() for each in questions]
+    asked = [each.listing for each in held_out]
+    taught = [each.listing for each in questions]
     learner = Learner.of(start.reranker, rung.capacity, activations, [*taught, *asked])
     with learner:
         before = learner.scored(asked)
-        teach(learner, taught, questions, rung=rung, events=options.events, seed=options.seed)
+        teach(learner, questions, rung=rung, events=options.events, seed=options.seed)
         after = learner.scored(asked)
         _save(start, options.out)
     _write(after, options.scores)
@@ -123,7 +96,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def teach(
     learner: Learner,
-    examples: Sequence[Example],
     questions: Sequence[Question],
     *,
     rung: Rung,
@@ -140,7 +112,7 @@ def teach(
         order = rng.permutation(drawn)
         for start in range(0, events, rung.batch):
             chosen = order[start : start + rung.batch].tolist()
-            logits = learner.scores([examples[at] for at in chosen])
+            logits = learner.scores([questions[at].listing for at in chosen])
             loss = listwise(logits, [questions[at].gold for at in chosen])
             optimizer.zero_grad()
             torch.autograd.backward(loss)

@@ -1,7 +1,9 @@
 """The ladder of capacity: the fusion weights over everything since the base, the last layer over what is new.
 
-Each rung starts from the champion's weights, tries each weight of the divergence, and stops after the epoch that the
-tune queries like best. A rung that they like better than the champion makes a candidate; the gate chooses.
+Each rung starts from the champion's weights, tries each weight of the divergence, and goes as far as the tune queries
+like best: so many epochs, and the whole way there or half of it. Interpolated weights keep what both ends can do
+(Wortsman et al., 2022): an attempt too far from the log to be judged, or one that forgets the golden set, is taken at
+half its length. A rung that the tune queries like better than the champion makes a candidate; the gate chooses.
 
 Shapes: B decisions, N candidates, T steps.
 """
@@ -22,7 +24,8 @@ from trainer import calibration, steps
 from trainer.activations import Activations
 from trainer.estimators import MIN_SHARE, Estimate, Evidence, delta_beta_ips, effective_share
 from trainer.examples import Example
-from trainer.learner import Capacity, Learner
+from trainer.golden import GoldenSet
+from trainer.learner import Capacity, Learner, Listing
 from trainer.model import Reranker
 from trainer.objective import reinforce, step_log_prob
 from trainer.settings import TrainerSettings
@@ -30,6 +33,10 @@ from trainer.splits import Split, cluster
 
 MAX_GRADIENT: Final = 1.0
 WARM_UP_STEPS: Final = 10
+LENGTHS: Final = (1.0, 0.5)
+"""Shares of the way from the champion to where training ended."""
+TUNE_MIN_SHARE: Final = 1.5 * MIN_SHARE
+"""Effective share among the tune queries: they are few, and the gate's are others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,19 +59,23 @@ class Trained:
     kl: float
     epoch: int
     """How many were best."""
+    length: float
+    """Share of the way that was best."""
     state: Mapping[str, Tensor]
     """The changed weights, by name."""
     tune: Estimate
     """Its gain over the champion on the tune queries: chosen as the best of several, hence too good."""
     effective_share: float
     """Of the explored answers about the tune queries: under .2 no log can judge it."""
+    forgets: bool
+    """Whether it ranks the golden set worse than the champion."""
     clipped: Mapping[str, float]
     """Share of free steps whose ratio was cut in the last epoch, for each arm and kind of answer."""
 
     @property
-    def can_be_judged(self) -> bool:
-        """Whether the gate would look at its gain at all."""
-        return self.effective_share >= MIN_SHARE
+    def is_admissible(self) -> bool:
+        """Whether the gate would look at its gain at all, as far as the tune queries can tell."""
+        return self.effective_share >= TUNE_MIN_SHARE and not self.forgets
 
 
 def ladder(settings: TrainerSettings) -> tuple[Rung, ...]:
@@ -101,6 +112,7 @@ def climb(
     *,
     rungs: Iterable[Rung],
     activations: Activations,
+    golden: GoldenSet,
     temperature: float,
     seed: int,
 ) -> Iterator[Trained]:
@@ -114,10 +126,12 @@ def climb(
         train = [each for each in split.train if each.fresh or rung.capacity is Capacity.FUSION]
         if not train or not tune:
             continue
-        with Learner.of(champion, rung.capacity, activations, [*train, *tune]) as learner:
+        needed = [*map(Listing.of_example, [*train, *tune]), *golden.listings]
+        with Learner.of(champion, rung.capacity, activations, needed) as learner:
             lesson = _Lesson.of(train, advantage, learner, temperature=temperature)
-            chosen = best(_attempts(learner, lesson, tune, rung=rung, seed=seed))
-        if chosen.tune.value > 0 and chosen.can_be_judged:
+            exam = _Exam.of(tune, golden, learner, temperature=temperature)
+            chosen = best(_attempts(learner, lesson, exam, rung=rung, seed=seed))
+        if chosen.tune.value > 0 and chosen.is_admissible:
             yield chosen
 
 
@@ -126,6 +140,7 @@ class _Lesson:
     """Examples with what the champion thinks of them."""
 
     examples: Sequence[Example]
+    listings: Sequence[Listing]
     advantages: Sequence[NDArray[np.float64]]
     champion: Sequence[Tensor]
     temperature: float
@@ -139,42 +154,82 @@ class _Lesson:
         *,
         temperature: float,
     ) -> Self:
+        listings = [Listing.of_example(example) for example in examples]
         return cls(
             examples=examples,
+            listings=listings,
             advantages=[advantages[_key(example)] for example in examples],
-            champion=learner.scored(examples),
+            champion=learner.scored(listings),
             temperature=temperature,
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Exam:
+    """What an attempt is asked, with the champion's answers."""
+
+    tune: Sequence[Example]
+    listings: Sequence[Listing]
+    champion: Sequence[Tensor]
+    golden: GoldenSet
+    remembered: Sequence[Tensor]
+    """The champion's logits of the golden lists."""
+    temperature: float
+
+    @classmethod
+    def of(
+        cls, tune: Sequence[Example], golden: GoldenSet, learner: Learner, *, temperature: float
+    ) -> Self:
+        listings = [Listing.of_example(example) for example in tune]
+        return cls(
+            tune=tune,
+            listings=listings,
+            champion=learner.scored(listings),
+            golden=golden,
+            remembered=learner.scored(golden.listings),
+            temperature=temperature,
+        )
+
+    def evidence(self, learner: Learner) -> Evidence:
+        candidate = learner.scored(self.listings)
+        return _evidence(self.tune, candidate, self.champion, temperature=self.temperature)
+
+    def is_forgotten(self, learner: Learner) -> bool:
+        """Whether the golden set would refuse these weights."""
+        return self.golden.is_forgotten(
+            learner.scored(self.golden.listings), champion=self.remembered
+        )
+
+
 def _attempts(
-    learner: Learner, lesson: _Lesson, tune: Sequence[Example], *, rung: Rung, seed: int
+    learner: Learner, lesson: _Lesson, exam: _Exam, *, rung: Rung, seed: int
 ) -> Iterator[Trained]:
-    """One for each weight of the divergence and each epoch."""
-    champion = learner.scored(tune)
+    """One for each weight of the divergence, each epoch and each length."""
     for kl in rung.kls:
         learner.reset()
         for epoch, clipped in enumerate(_epochs(learner, lesson, rung=rung, kl=kl, seed=seed), 1):
-            evidence = _evidence(
-                tune, learner.scored(tune), champion, temperature=lesson.temperature
-            )
-            yield Trained(
-                capacity=rung.capacity,
-                kl=kl,
-                epoch=epoch,
-                state=learner.state(),
-                tune=delta_beta_ips(evidence),
-                effective_share=effective_share(evidence),
-                clipped=clipped,
-            )
+            for length in LENGTHS:
+                with learner.part_of_the_way(length):
+                    evidence = exam.evidence(learner)
+                    yield Trained(
+                        capacity=rung.capacity,
+                        kl=kl,
+                        epoch=epoch,
+                        length=length,
+                        state=learner.state(),
+                        tune=delta_beta_ips(evidence),
+                        effective_share=effective_share(evidence),
+                        forgets=exam.is_forgotten(learner),
+                        clipped=clipped,
+                    )
 
 
 def best(attempts: Iterable[Trained]) -> Trained:
-    """The one that gains most of those that the gate can judge; where it can judge none, the nearest."""
+    """The one that gains most of the admissible ones; where there is none, the nearest."""
 
     def worth(attempt: Trained) -> tuple[bool, float]:
-        judged = attempt.can_be_judged
-        return judged, attempt.tune.value if judged else attempt.effective_share
+        admissible = attempt.is_admissible
+        return admissible, attempt.tune.value if admissible else attempt.effective_share
 
     return max(attempts, key=worth)
 
@@ -217,7 +272,7 @@ def _update(
     examples = [lesson.examples[at] for at in chosen]
     logged = steps.collate(examples, [lesson.advantages[at] for at in chosen])
     loss = reinforce(
-        steps.padded(learner.scores(examples)) / lesson.temperature,
+        steps.padded(learner.scores([lesson.listings[at] for at in chosen])) / lesson.temperature,
         logged,
         champion_BN=steps.padded([lesson.champion[at] for at in chosen]) / lesson.temperature,
         cap=rung.cap,

@@ -46,12 +46,13 @@ def test_gold_labels_teach():
     model = trainees.reranker()
     activations = Activations(model, trainees.tokenizer(), pad_id=0, max_bytes=1 << 24)
     taught, held_out = questions(200, seed=1), questions(100, seed=2)
-    examples = [each.to_example() for each in taught]
-    asked = [each.to_example() for each in held_out]
+    asked = [each.listing for each in held_out]
 
-    with Learner.of(model, Capacity.LAST_LAYER, activations, examples) as learner:
+    with Learner.of(
+        model, Capacity.LAST_LAYER, activations, [each.listing for each in taught]
+    ) as learner:
         before = supervised.recall(learner.scored(asked), held_out)
-        supervised.teach(learner, examples, taught, rung=RUNG, events=400, seed=0)
+        supervised.teach(learner, taught, rung=RUNG, events=400, seed=0)
         after = supervised.recall(learner.scored(asked), held_out)
 
     assert before is not None
@@ -73,4 +74,4 @@ def test_a_first_stage_score_is_optional():
     asked = Question.of_json(json.dumps(row))
 
     assert [each.score for each in asked.candidates] == [2.5, None]
-    assert len(asked.to_example().decision.candidates) == 2
+    assert len(asked.listing.pairs) == 2

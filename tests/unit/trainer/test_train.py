@@ -1,18 +1,31 @@
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
 import torch
 
+from contract.records import Candidate
 from tests import trainees
 from trainer.activations import Activations
 from trainer.estimators import Estimate
-from trainer.learner import Capacity
+from trainer.gate import Judged
+from trainer.golden import GoldenSet
+from trainer.learner import Capacity, Learner
 from trainer.splits import split
 from trainer.train import Rung, Trained, best, climb
 
 LAST_LAYER = Rung(capacity=Capacity.LAST_LAYER, lr=3e-3, epochs=2, kls=(0.1,), cap=2.0, batch=32)
 FUSION = replace(LAST_LAYER, capacity=Capacity.FUSION, lr=5e-2)
+UNSPOILABLE = GoldenSet(
+    [
+        Judged(
+            query="sea", candidates=(Candidate(text="red"), Candidate(text="sun")), gains=(1.0, 1.0)
+        )
+        for _ in range(2)
+    ]
+)
+"""Whatever the order, it is right."""
 
 
 @pytest.fixture(autouse=True)
@@ -31,11 +44,17 @@ def first_is_anything(documents):
     return 0.5
 
 
-def train(model, examples, *rungs, seed=0):
+def train(model, examples, *rungs, seed=0, golden=UNSPOILABLE):
     activations = Activations(model, trainees.tokenizer(), pad_id=0, max_bytes=1 << 26)
     return list(
         climb(
-            model, sides(examples), rungs=rungs, activations=activations, temperature=1.0, seed=seed
+            model,
+            sides(examples),
+            rungs=rungs,
+            activations=activations,
+            golden=golden,
+            temperature=1.0,
+            seed=seed,
         )
     )
 
@@ -187,21 +206,91 @@ def test_the_head_over_cached_activations_is_the_whole_model():
     assert ours == pytest.approx(trainees.logits(model, "sun two", documents), abs=0.02)
 
 
-def attempt(*, share, gain):
+def attempt(*, share, gain, forgets=False):
     return Trained(
         capacity=Capacity.LAST_LAYER,
         kl=0.1,
         epoch=1,
+        length=1.0,
         state={},
         tune=Estimate(value=gain, standard_error=0.1, clusters=10),
         effective_share=share,
+        forgets=forgets,
         clipped={},
     )
 
 
-def test_of_the_attempts_that_the_gate_can_judge_the_one_that_gains_most_is_best():
-    near, far = attempt(share=0.5, gain=0.05), attempt(share=0.1, gain=0.2)
+def test_of_the_attempts_that_the_gate_would_look_at_the_one_that_gains_most_is_best():
+    near, far = attempt(share=0.5, gain=0.05), attempt(share=0.2, gain=0.2)
     nearest = attempt(share=0.9, gain=0.01)
+    forgetful = attempt(share=0.9, gain=0.3, forgets=True)
 
-    assert best([near, far, nearest]) is near
-    assert best([far, replace(far, effective_share=0.15, tune=near.tune)]).effective_share == 0.15
+    assert best([near, far, nearest, forgetful]) is near
+    assert not far.is_admissible  # .3 is asked of the few tune queries
+    assert not forgetful.is_admissible
+
+
+def test_what_forgets_the_golden_set_makes_no_candidate():
+    model = trainees.reranker()
+    examples = trainees.log(model, reward=first_is_new, decisions=300)
+    golden = GoldenSet(old_is_right(model))
+
+    (forgetful,) = train(model, examples, LAST_LAYER)
+    mindful = train(model, examples, LAST_LAYER, golden=golden)
+
+    assert ndcg_of(model, forgetful, golden) < 0.9  # the champion has 1
+    assert all(ndcg_of(model, each, golden) > 0.99 for each in mindful)
+
+
+def old_is_right(model):
+    """Lists that the champion ranks perfectly, and that rewards for what is new turn round."""
+    lists = [(" ".join(pair), ["new", "old"]) for pair in combinations(trainees.WORDS, 2)]
+    return [
+        Judged(
+            query=query,
+            candidates=tuple(Candidate(text=text) for text in documents),
+            gains=(0.0, 1.0),
+        )
+        for query, documents in lists
+        if trainees.logits(model, query, documents).argmax() == 1
+    ]
+
+
+def ndcg_of(model, trained, golden):
+    own = {name: tensor.clone() for name, tensor in model.state().items()}
+    model.load_state(own | trained.state)
+    ndcg = golden.ndcg(AsTorch(model)).mean()
+    model.load_state(own)
+    return ndcg
+
+
+class AsTorch:
+    """A version that scores as torch does."""
+
+    version = "learned"
+    precision = "float32"
+    temperature = 1.0
+
+    def __init__(self, model):
+        self.model = model
+
+    def logits(self, query, candidates):
+        return trainees.logits(self.model, query, [each.text for each in candidates])
+
+
+def test_half_of_the_way_is_between_the_champion_and_what_was_learned():
+    model = trainees.reranker()
+    activations = Activations(model, trainees.tokenizer(), pad_id=0, max_bytes=1 << 20)
+
+    with Learner.of(model, Capacity.LAST_LAYER, activations, []) as learner:
+        start = [weight.detach().clone() for weight in learner.parameters]
+        with torch.no_grad():
+            for weight in learner.parameters:
+                weight.add_(2.0)
+        with learner.part_of_the_way(0.5):
+            half = [weight.detach().clone() for weight in learner.parameters]
+        end = [weight.detach().clone() for weight in learner.parameters]
+
+    for was, between, now in zip(start, half, end, strict=True):
+        assert torch.allclose(between, was + 1.0, atol=1e-6)
+        assert torch.allclose(now, was + 2.0, atol=1e-6)

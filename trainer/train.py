@@ -3,7 +3,7 @@
 Each rung starts from the champion's weights, tries each weight of the divergence, and goes as far as the tune queries
 like best: so many epochs, and the whole way there or half of it. Interpolated weights keep what both ends can do
 (Wortsman et al., 2022): an attempt too far from the log to be judged, or one that forgets the golden set, is taken at
-half its length. A rung that the tune queries like better than the champion makes a candidate; the gate chooses.
+half its length. A rung that the tune queries do not like less than the champion makes a candidate; the gate chooses.
 
 Shapes: B decisions, N candidates, T steps.
 """
@@ -38,6 +38,10 @@ LENGTHS: Final = (1.0, 0.5)
 TUNE_MIN_SHARE: Final = 1.5 * MIN_SHARE
 """Effective share among the tune queries: they are few, and the gate's are others."""
 
+HOPELESS: Final = 0.25
+"""A candidate is dropped where its gain on the tune queries is below 0 at this level: they are few, and the gate,
+which is asked next, has five times as many."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rung:
@@ -53,7 +57,7 @@ class Rung:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
-    """A candidate that the tune queries like better than the champion."""
+    """A candidate that the tune queries do not like less than the champion."""
 
     capacity: Capacity
     kl: float
@@ -131,7 +135,7 @@ def climb(
             lesson = _Lesson.of(train, advantage, learner, temperature=temperature)
             exam = _Exam.of(tune, golden, learner, temperature=temperature)
             chosen = best(_attempts(learner, lesson, exam, rung=rung, seed=seed))
-        if chosen.tune.value > 0 and chosen.is_admissible:
+        if chosen.tune.high(HOPELESS) > 0 and chosen.is_admissible:
             yield chosen
 
 

@@ -12,20 +12,21 @@ RESULTS: Final = Path(__file__).resolve().parent.parent.parent / "bench" / "resu
 OWN_RESULTS: Final = Path(".rankloop") / "demo"
 """A run to look at does not overwrite the published one."""
 DECISIONS: Final = 4000
-DATA_DECISIONS: Final = 1200
+DATA_DECISIONS: Final = 1400
 """Of a folder, whose passages may be several times longer than the handbook's."""
 REWARD_WAIT: Final = "RANKLOOP_TRAINER_REWARD_WAIT_S"
 
 SETTINGS: Final[Mapping[str, str]] = {
-    "RANKLOOP_SERVICE_EPSILON": "0.5",
+    "RANKLOOP_SERVICE_EPSILON": "0.7",
     "RANKLOOP_SERVICE_THREADS": "2",
     "RANKLOOP_TRAINER_CAPACITIES": '["last_layer"]',
     "RANKLOOP_TRAINER_PRECISIONS": '["float32"]',
-    "RANKLOOP_TRAINER_KL": "[0.05, 0.1]",
+    "RANKLOOP_TRAINER_KL": "[0.05]",
     "RANKLOOP_TRAINER_THREADS": "1",
     "RANKLOOP_TRAINER_POLL_S": "1",
     REWARD_WAIT: "12",
-    "RANKLOOP_TRAINER_ROUND_MIN_REWARDS": "650",
+    "RANKLOOP_TRAINER_ROUND_MIN_REWARDS": "800",
+    "RANKLOOP_TRAINER_ROUND_GROWTH": "1.4",
 }
 """A start explores more than a site that has learned, and nobody wants to wait here for a quarter of an hour."""
 

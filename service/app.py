@@ -25,14 +25,24 @@ from service.middleware import RequestMetrics, TooLargeIsAProblem
 from service.models import Models
 from service.parts import Parts
 from service.rerank import Reranker
-from service.routes import answers, decisions, feedback, flow, health, judge, operators, rerank
+from service.routes import (
+    answers,
+    decisions,
+    feedback,
+    flow,
+    health,
+    judge,
+    operators,
+    rerank,
+    traces,
+)
 from service.settings import ServiceSettings
 from service.swap import Follower
 from service.version import VERSION
 
 ROUTERS: Final = tuple(
     module.router
-    for module in (rerank, answers, feedback, decisions, flow, judge, operators, health)
+    for module in (rerank, answers, feedback, decisions, flow, judge, operators, health, traces)
 )
 
 _TOKENIZING_THREADS: Final = 2

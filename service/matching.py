@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
+from uuid import UUID
 
 from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -25,8 +26,11 @@ class Matching:
     engine: AsyncEngine
     tenant: str
 
-    async def find(self, match: Match) -> Matched:
-        """The newest that showed all that was used, one without an answer first.  Raises `UnknownDecision`."""
+    async def find(self, match: Match, *, decision_id: UUID | None = None) -> Matched:
+        """The newest that showed all that was used, one without an answer first, or the one that is named.
+
+        Raises `UnknownDecision`.
+        """
         used = [_digest(each) for each in match.used]
         since = datetime.now(UTC) - timedelta(seconds=match.within_s)
         async with self.engine.connect() as connection:
@@ -38,7 +42,12 @@ class Matching:
             if query is None or None in wanted:
                 raise _unknown()
             rows = (await connection.execute(self._about(query, since))).all()
-        found = [(row, places) for row in rows if (places := _places(row, wanted)) is not None]
+        found = [
+            (row, places)
+            for row in rows
+            if decision_id in {None, row.decision_id}
+            and (places := _places(row, wanted)) is not None
+        ]
         if not found:
             raise _unknown()
         row, places = min(

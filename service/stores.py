@@ -13,6 +13,7 @@ from service.history import History
 from service.leases import Leases
 from service.matching import Matching
 from service.operators import Operators
+from service.traces import Traces
 
 
 def the_answers(
@@ -57,3 +58,12 @@ TheMatching: TypeAlias = Annotated[Matching, Depends(the_matching)]
 TheFlows: TypeAlias = Annotated[Flows, Depends(the_flows)]
 TheOperators: TypeAlias = Annotated[Operators, Depends(the_operators)]
 TheRedis: TypeAlias = Annotated[Redis, Depends(the_redis)]
+
+
+def the_traces(
+    redis: TheRedis, tenant: TheTenant, answers: TheAnswers, matching: TheMatching
+) -> Traces:
+    return Traces(redis=redis, tenant=tenant, answers=answers, matching=matching)
+
+
+TheTraces: TypeAlias = Annotated[Traces, Depends(the_traces)]

@@ -64,14 +64,16 @@ class Arrived:
     """What a window that starts at some transaction would hold if it closed now."""
 
     decisions: int
-    """First rewarded in it."""
+    """First rewarded in it, and decided by the version asked about."""
     xid_to: int
     """Where it would close: below the oldest transaction still open."""
     lag: int
     """Transaction ids between there and the newest: one long transaction holds up all that come after it."""
 
 
-def arrived(connection: Connection, *, line: str, spec: RewardSpec, since: int) -> Arrived:
+def arrived(
+    connection: Connection, *, line: str, spec: RewardSpec, since: int, version: str
+) -> Arrived:
     """What came since that transaction; the end is taken in the statement that counts."""
     earlier = rewards.alias("earlier")
     known_before = (
@@ -87,7 +89,9 @@ def arrived(connection: Connection, *, line: str, spec: RewardSpec, since: int) 
     )
     counted = (
         select(func.count(func.distinct(rewards.c.decision_id)))
+        .join(decisions, decisions.c.decision_id == rewards.c.decision_id)
         .where(
+            decisions.c.version == version,
             rewards.c.line == line,
             rewards.c.spec_id == spec.id,
             rewards.c.spec_version == spec.version,

@@ -87,12 +87,13 @@ def _read(context: Context, run: Run) -> Split:
     )
     for reason, number in joined.skipped.items():
         context.metrics.skipped.labels(reason.value).inc(number)
-    return _split(context, joined)
+    return _split(context, joined, champion=run.champion)
 
 
-def _split(context: Context, joined: Joined) -> Split:
+def _split(context: Context, joined: Joined, *, champion: str) -> Split:
     return split(
         joined.examples,
+        champion=champion,
         tune_share=context.settings.trainer_tune_share,
         gate_share=context.settings.trainer_gate_share,
     )
@@ -145,8 +146,7 @@ def _verdicts(
     alpha: float,
 ) -> list[Verdict]:
     """In order, up to the first that is no pass."""
-    fresh = [example for example in examples if example.fresh]
-    precision = served_precision(fresh)
+    precision = served_precision(examples)
     served = partial(context.workshop.served, precision=precision)
     questions: tuple[Callable[[], Verdict], ...] = (
         lambda: gate.parity(candidate.agreement.get(precision, 0.0)),
@@ -157,7 +157,7 @@ def _verdicts(
         lambda: gate.offline(
             served(candidate.version),
             served(run.champion),
-            fresh,
+            examples,
             alpha=alpha,
             expected_gain=candidate.expected_gain,
             seed=run.seed,
@@ -187,7 +187,7 @@ def prepare(context: Context, champion: str, window: Window, *, newest: int) -> 
     """Computes ahead of a round what it would spend most of its time on."""
     with context.engine.connect() as connection:
         joined = join.read(connection, window, limit=newest)
-    sides = _split(context, joined)
+    sides = _split(context, joined, champion=champion)
     listings = [*map(Listing.of_example, [*sides.train, *sides.tune]), *context.golden.listings]
     context.workshop.prepare(champion, listings)
     context.golden.ndcg(context.workshop.served(champion, served_precision(joined.examples)))

@@ -16,16 +16,25 @@ class Split:
     gate: tuple[Example, ...]
 
 
-def split(examples: Iterable[Example], *, tune_share: float, gate_share: float) -> Split:
-    """A query once seen by training never judges, in whatever round."""
+def split(
+    examples: Iterable[Example], *, champion: str, tune_share: float, gate_share: float
+) -> Split:
+    """A query once seen by training never judges, in whatever round.
+
+    What tunes and judges is new, and was decided by the champion: weights of other models' decisions spread too far.
+    """
     sides: tuple[list[Example], list[Example], list[Example]] = ([], [], [])
     for example in examples:
         place = _uniform(example.query_sha256, salt=b"split")
         sides[2 if place < gate_share else 1 if place < gate_share + tune_share else 0].append(
             example
         )
-    train, tune, gate = map(tuple, sides)
-    return Split(train=train, tune=tune, gate=gate)
+    train, *judging = sides
+    tune, gate = (
+        tuple(each for each in side if each.fresh and each.decision.version == champion)
+        for side in judging
+    )
+    return Split(train=tuple(train), tune=tune, gate=gate)
 
 
 def fold(query_sha256: bytes, *, of: int) -> int:

@@ -125,15 +125,14 @@ def climb(
     temperature: the champion's, by which all logits are divided.
     """
     advantage = dict(zip(map(_key, split.train), steps.advantages(split.train), strict=True))
-    tune = [each for each in split.tune if each.fresh]  # the gate looks at no others
     for rung in rungs:
         train = [each for each in split.train if each.fresh or rung.capacity is Capacity.FUSION]
-        if not train or not tune:
+        if not train or not split.tune:
             continue
-        needed = [*map(Listing.of_example, [*train, *tune]), *golden.listings]
+        needed = [*map(Listing.of_example, [*train, *split.tune]), *golden.listings]
         with Learner.of(champion, rung.capacity, activations, needed) as learner:
             lesson = _Lesson.of(train, advantage, learner, temperature=temperature)
-            exam = _Exam.of(tune, golden, learner, temperature=temperature)
+            exam = _Exam.of(split.tune, golden, learner, temperature=temperature)
             chosen = best(_attempts(learner, lesson, exam, rung=rung, seed=seed))
         if chosen.tune.high(HOPELESS) > 0 and chosen.is_admissible:
             yield chosen

@@ -101,7 +101,7 @@ class Worker:
             run = runs.unfinished(connection, self._settings.line)
             if run is not None:
                 return runs.attempt(connection, run)
-            arrived = self._arrived(connection, spec)
+            arrived = self._arrived(connection, spec, live)
             if arrived.decisions >= self._enough(connection):
                 return self._start(connection, spec, live, token=token, xid_to=arrived.xid_to)
         self._prepare(spec, live, arrived)
@@ -114,10 +114,11 @@ class Worker:
         wanted = settings.trainer_round_min_rewards * settings.trainer_round_growth**times
         return min(wanted, settings.trainer_replay)
 
-    def _arrived(self, connection: Connection, spec: RewardSpec) -> Arrived:
+    def _arrived(self, connection: Connection, spec: RewardSpec, live: Live) -> Arrived:
+        """The champion's own decisions: a round cannot judge by those of its forebears."""
         line = self._settings.line
         since = runs.last_end(connection, line, spec)
-        arrived = join.arrived(connection, line=line, spec=spec, since=since)
+        arrived = join.arrived(connection, line=line, spec=spec, since=since, version=live.version)
         self._metrics.waiting.set(arrived.decisions)
         self._metrics.cursor_lag.set(arrived.lag)
         return arrived

@@ -12,7 +12,7 @@ RESULTS: Final = Path(__file__).resolve().parent.parent.parent / "bench" / "resu
 OWN_RESULTS: Final = Path(".rankloop") / "demo"
 """A run to look at does not overwrite the published one."""
 DECISIONS: Final = 4000
-DATA_DECISIONS: Final = 1400
+DATA_DECISIONS: Final = 1800
 """Of a folder, whose passages may be several times longer than the handbook's."""
 REWARD_WAIT: Final = "RANKLOOP_TRAINER_REWARD_WAIT_S"
 
@@ -25,8 +25,8 @@ SETTINGS: Final[Mapping[str, str]] = {
     "RANKLOOP_TRAINER_THREADS": "1",
     "RANKLOOP_TRAINER_POLL_S": "1",
     REWARD_WAIT: "12",
-    "RANKLOOP_TRAINER_ROUND_MIN_REWARDS": "800",
-    "RANKLOOP_TRAINER_ROUND_GROWTH": "1.4",
+    "RANKLOOP_TRAINER_ROUND_MIN_REWARDS": "1000",
+    "RANKLOOP_TRAINER_ROUND_GROWTH": "1",
 }
 """A start explores more than a site that has learned, and nobody wants to wait here for a quarter of an hour."""
 

@@ -30,7 +30,7 @@ def decided(connection, rng, *, query="why", **columns):
 
 
 def arrived(connection, since=0):
-    return join.arrived(connection, line="default", spec=SPEC, since=since)
+    return join.arrived(connection, line="default", spec=SPEC, since=since, version="base")
 
 
 def closed(connection, xid_from=0):

@@ -1,0 +1,40 @@
+from dataclasses import replace
+
+from tests import trainees
+from trainer.splits import Split, split
+
+
+def sides(examples) -> Split:
+    return split(examples, champion="tiny", tune_share=0.25, gate_share=0.25)
+
+
+def log(decisions=400):
+    model = trainees.reranker()
+    return trainees.log(model, reward=lambda _: 1.0, decisions=decisions)
+
+
+def test_a_query_is_always_on_the_same_side():
+    examples = log()
+
+    first, second = sides(examples), sides(reversed(examples))
+
+    assert set(map(id, first.gate)) == set(map(id, second.gate))
+    queries = [
+        {each.query_sha256 for each in side} for side in (first.train, first.tune, first.gate)
+    ]
+    assert not queries[0] & queries[1] | queries[0] & queries[2] | queries[1] & queries[2]
+    # 400 coins of .25: 100, give or take 9.
+    assert 60 < len(first.gate) < 140
+
+
+def test_what_judges_is_new_and_was_decided_by_the_champion():
+    examples = log()
+    replayed = [replace(each, fresh=False) for each in examples]
+    of_another = [
+        replace(each, decision=replace(each.decision, version="before")) for each in examples
+    ]
+
+    for others in (replayed, of_another):
+        found = sides(others)
+        assert found.tune == found.gate == ()
+        assert len(found.train) == len(sides(examples).train)

@@ -341,6 +341,22 @@ async def test_each_item_of_a_batch_stands_for_itself(memory: Memory):
     assert len(await rows(memory)) == 3
 
 
+async def test_of_a_thousand_items_the_good_ones_are_stored(memory: Memory):
+    decision = await memory.decide()
+    bad = [a_statement(decision.id, value=None) for _ in range(5)]
+    bad += [a_statement(decision.id, document={"index": 99}) for _ in range(5)]
+    items = [a_statement(decision.id, id=str(uuid4())) for _ in range(990)]
+    for place, item in enumerate(bad):
+        items.insert(place * 100, item)
+
+    reply = await memory.client.post("/v1/feedback/batch", json={"items": items})
+
+    assert reply.status_code == 207
+    refused = [place for place, each in enumerate(reply.json()["results"]) if "code" in each]
+    assert refused == list(range(0, 1000, 100))
+    assert len(await rows(memory)) == 990
+
+
 async def test_a_batch_with_an_idempotency_key_replays_as_a_whole(memory: Memory):
     decision = await memory.decide()
     body = {"items": [a_statement(decision.id), a_statement(decision.id)]}

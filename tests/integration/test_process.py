@@ -10,13 +10,14 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from uuid import uuid4
 
 import httpx
 import pytest
 from sqlalchemy import Engine, func, select
 
 from contract.store import Store
-from contract.tables import decisions
+from contract.tables import decisions, feedback
 from tests import keyholders, models
 from tests.serving import SECRET
 
@@ -168,3 +169,51 @@ def test_the_service_imports_no_torch() -> None:
     )
 
     assert child.stdout.strip() == "[]"
+
+
+async def test_racing_posts_of_one_statement_to_two_services_and_after_a_restart_store_one_row(
+    environment: dict[str, str], engine: Engine, tmp_path: Path
+) -> None:
+    models.make(tmp_path / "version")
+    models.publish(engine, Store(environment["RANKLOOP_ARTIFACTS_URL"]), tmp_path / "version")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        other = environment | {"RANKLOOP_SERVICE_PORT": str(free.getsockname()[1])}
+    async with (
+        process(environment) as first,
+        process(other),
+        httpx.AsyncClient(base_url=_url(environment)) as one,
+        httpx.AsyncClient(base_url=_url(other)) as two,
+    ):
+        for client in (one, two):
+            await answers(client, "/readyz", is_ready)
+        ranked = await one.post("/v1/rerank", json={"query": "who", "documents": ["he", "she"]})
+        statement = {
+            "id": str(uuid4()),
+            "decision_id": ranked.json()["id"],
+            "name": "thumb",
+            "value": True,
+            "source": {"type": "END_USER", "id": "widget"},
+        }
+        await answers(two, f"/v1/decisions/{ranked.json()['id']}", lambda text: '"shown"' in text)
+
+        async def say(client: httpx.AsyncClient) -> str:
+            reply = await client.post("/v1/feedback", json=statement, timeout=60)
+            assert reply.status_code == 200, reply.text
+            return str(reply.json()["status"])
+
+        raced = await asyncio.gather(*(say(client) for client in [one, two] * 8))
+        first.terminate()
+        await first.wait()
+        async with process(environment):
+            await answers(one, "/readyz", is_ready)
+            again = await asyncio.gather(*(say(client) for client in [one, two] * 8))
+
+    assert (raced.count("stored"), raced.count("duplicate")) == (1, 15)
+    assert again == ["duplicate"] * 16
+    with engine.connect() as connection:
+        count = connection.execute(select(func.count()).select_from(feedback)).scalar_one()
+    assert count == 1
+
+
+def _url(environment: dict[str, str]) -> str:
+    return f"http://127.0.0.1:{environment['RANKLOOP_SERVICE_PORT']}"

@@ -1,7 +1,7 @@
 """OpenTelemetry's wire for traces: protobuf or JSON in, spans out."""
 
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
@@ -109,7 +109,7 @@ def _span(span: WireSpan) -> Span:
     )
 
 
-def _pairs(pairs: "Iterator[KeyValue]") -> Iterator[tuple[str, Any]]:
+def _pairs(pairs: Iterable[KeyValue]) -> Iterator[tuple[str, Any]]:
     for pair in pairs:
         yield pair.key, _value(pair.value)
 

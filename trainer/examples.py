@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from contract import policy as serving
+from contract.plackett_luce import Positions
 from contract.policy import Choice, Policy
 from contract.records import Arm, Candidate, Decision
 
@@ -49,6 +50,23 @@ class Example:
         used = self.decision.choice.shown[: self.used].tolist()
         cited = [place for place, position in enumerate(used, 1) if position in self.cited]
         return max(cited, default=self.used)
+
+    @property
+    def prefix(self) -> Positions:
+        """Request positions of the documents that made the answer, as they were shown."""
+        return self.decision.choice.shown[: self.reach]
+
+    @property
+    def log_propensity(self) -> float:
+        """Nats, of that prefix, under the mixture that showed it."""
+        return float(self.decision.choice.cum_log_propensity[self.reach - 1])
+
+    @property
+    def log_sampled(self) -> float:
+        """Nats, of that prefix, under the Plackett-Luce part of the mixture alone."""
+        decision = self.decision
+        sampled = serving.log_prob_sampled(decision.logits, self.prefix, decision.policy)
+        return float(sampled[-1])
 
 
 def example(

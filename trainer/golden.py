@@ -19,7 +19,8 @@ from torch import Tensor
 
 from contract.records import Candidate
 from trainer import gate
-from trainer.gate import Answer, Judged, Scores, ndcg
+from trainer.evidence import Scores
+from trainer.gate import Answer, Judged, ndcg
 from trainer.learner import Listing
 
 Floats: TypeAlias = NDArray[np.float64]

@@ -19,7 +19,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from contract.policy import log_prob_sampled
 from trainer import calibration, steps
 from trainer.activations import Activations
 from trainer.estimators import MIN_SHARE, Estimate, Evidence, delta_beta_ips, effective_share
@@ -330,18 +329,12 @@ def _evidence(
     return Evidence(
         log_candidate=log_p(candidate, matched),
         log_champion=log_p(champion, temperature),
-        log_propensity=of_prefix(logged.log_propensity_BT),
-        log_sampled=np.array([_log_sampled(example) for example in examples]),
+        log_propensity=np.array([example.log_propensity for example in examples]),
+        log_sampled=np.array([example.log_sampled for example in examples]),
         explored=np.array([example.decision.choice.explored for example in examples]),
         reward=np.array([example.reward for example in examples]),
         cluster=np.array([cluster(example.query_sha256) for example in examples]),
     )
-
-
-def _log_sampled(example: Example) -> float:
-    decision = example.decision
-    prefix = decision.choice.shown[: example.reach]
-    return float(log_prob_sampled(decision.logits, prefix, decision.policy)[-1])
 
 
 def _key(example: Example) -> int:

@@ -7,7 +7,7 @@ import pytest
 from contract.policy import log_propensity
 from contract.records import Candidate
 from tests import trainees
-from trainer import gate
+from trainer import evidence, gate
 from trainer.gate import Answer
 
 
@@ -166,11 +166,11 @@ def test_the_gate_weighs_the_prefix_that_made_the_answer():
     ]
     rng = np.random.default_rng(0)
 
-    whole = gate.gather(
+    whole = evidence.gather(
         BETTER, CHAMPION, [replace(each, cited=frozenset()) for each in used], rng=rng
     )
-    cited = gate.gather(BETTER, CHAMPION, used, rng=rng)
-    first = gate.gather(BETTER, CHAMPION, [replace(each, used=1) for each in used], rng=rng)
+    cited = evidence.gather(BETTER, CHAMPION, used, rng=rng)
+    first = evidence.gather(BETTER, CHAMPION, [replace(each, used=1) for each in used], rng=rng)
 
     assert cited.log_candidate.tolist() == first.log_candidate.tolist()
     assert cited.log_propensity.tolist() == first.log_propensity.tolist()

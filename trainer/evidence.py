@@ -1,0 +1,167 @@
+"""What the log says of a candidate: the probabilities of the prefixes that made the answers, by the files that serve.
+
+Both models are asked for the very candidates that were sampled and under the bound that held, at equal sureness.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import ceil, sqrt
+from typing import Final, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contract import plackett_luce
+from contract.plackett_luce import Positions
+from contract.policy import choose, log_prob_sampled
+from contract.records import Candidate, Decision
+from trainer import calibration
+from trainer.estimators import Evidence
+from trainer.examples import Example
+from trainer.splits import cluster
+
+Floats: TypeAlias = NDArray[np.float64]
+
+DRAWS: Final = 2_000
+"""Prefixes drawn anew, of all decisions together, to know how far weights spread."""
+
+
+class Scores(Protocol):
+    """A version as it is served."""
+
+    @property
+    def version(self) -> str: ...
+
+    @property
+    def precision(self) -> str: ...
+
+    @property
+    def temperature(self) -> float: ...
+
+    def logits(self, query: str, candidates: Sequence[Candidate]) -> Floats:
+        """(n,) in request order."""
+
+
+def gather(
+    candidate: Scores,
+    champion: Scores,
+    examples: Sequence[Example],
+    *,
+    rng: np.random.Generator,
+) -> Evidence:
+    """The log-probabilities of the prefixes that made the answers, by the files that serve."""
+    answers = _PlackettLuce(_Memory(champion), champion.temperature)
+    asks = _as_sure_as(answers, candidate, examples)
+    return Evidence(
+        log_candidate=np.array([asks.log_p(each.prefix, each.decision) for each in examples]),
+        log_champion=np.array([answers.log_p(each.prefix, each.decision) for each in examples]),
+        log_sampled=np.array([each.log_sampled for each in examples]),
+        log_propensity=np.array([each.log_propensity for each in examples]),
+        explored=np.array([example.decision.choice.explored for example in examples], dtype=bool),
+        reward=np.array([example.reward for example in examples]),
+        cluster=np.array([cluster(example.query_sha256) for example in examples], dtype=np.int64),
+        unsupported=_unsupported(examples, asks, rng=rng),
+        balance=_balance(examples, asks, answers, rng=rng),
+    )
+
+
+class _Memory:
+    """A version's logits; it scores each request once, and not at all where it has served it."""
+
+    def __init__(self, served: Scores) -> None:
+        self._served = served
+        self._known: dict[tuple[str, tuple[Candidate, ...]], Floats] = {}
+
+    def logits(self, decision: Decision) -> Floats:
+        served = self._served
+        if (decision.version, decision.precision) == (served.version, served.precision):
+            return decision.logits
+        request = (decision.query, decision.candidates)
+        if request not in self._known:
+            self._known[request] = served.logits(decision.query, decision.candidates)
+        return self._known[request]
+
+
+@dataclass(frozen=True, slots=True)
+class _PlackettLuce:
+    """The exploring half of a version's policy, over the candidates that were sampled and under the bound that held."""
+
+    memory: _Memory
+    temperature: float
+
+    def log_p(self, prefix: Positions, decision: Decision) -> float:
+        """Nats; -inf for what it never shows."""
+        policy = replace(decision.policy, temperature=self.temperature)
+        logits = self.memory.logits(decision)
+        return float(log_prob_sampled(logits, prefix, policy, ranked_by=decision.logits)[-1])
+
+    def sample(self, decision: Decision, rng: np.random.Generator, *, top_n: int) -> Positions:
+        """A ranking drawn from its own best candidates, whatever the log could show."""
+        policy = replace(decision.policy, temperature=self.temperature, epsilon=1.0, max_fall=None)
+        return choose(self.memory.logits(decision), policy, rng, top_n=top_n).shown
+
+
+def _as_sure_as(
+    answers: _PlackettLuce, candidate: Scores, examples: Sequence[Example]
+) -> _PlackettLuce:
+    """The candidate at the temperature at which it hesitates as much as the champion, over these very decisions."""
+    memory = _Memory(candidate)
+    if not examples:
+        return _PlackettLuce(memory, candidate.temperature)
+    temperature = calibration.matched(
+        [memory.logits(example.decision) for example in examples],
+        like=[answers.memory.logits(example.decision) for example in examples],
+        temperature_of_those=answers.temperature,
+    )
+    return _PlackettLuce(memory, temperature)
+
+
+def _balance(
+    examples: Sequence[Example],
+    asks: _PlackettLuce,
+    answers: _PlackettLuce,
+    *,
+    rng: np.random.Generator,
+) -> float:
+    """How many standard errors the mean of Dw over the used prefixes is off 0.
+
+    The error is the one that the logged propensities imply, from prefixes drawn anew, and not the spread that is seen:
+    weights have a long tail, and a log that misses it has a mean too low and a spread too small at once. Decisions
+    were drawn independently, those about one query too.
+    """
+    if not examples:
+        return 0.0
+
+    def change(decision: Decision, shown: Positions, log_beta: float) -> float:
+        gained, lost = asks.log_p(shown, decision), answers.log_p(shown, decision)
+        return float(np.exp(gained - log_beta) - np.exp(lost - log_beta))
+
+    def logged(example: Example) -> float:
+        choice, k = example.decision.choice, example.used
+        return change(example.decision, choice.shown[:k], choice.cum_log_propensity[k - 1])
+
+    def drawn(example: Example) -> float:
+        decision = example.decision
+        choice = choose(decision.logits, decision.policy, rng, top_n=example.used)
+        return change(decision, choice.shown, choice.cum_log_propensity[-1])
+
+    times = ceil(DRAWS / len(examples))
+    variance = sum(drawn(example) ** 2 for example in examples for _ in range(times)) / times
+    total = sum(logged(example) for example in examples)
+    return total / sqrt(variance) if variance else 0.0
+
+
+def _unsupported(
+    examples: Sequence[Example], asks: _PlackettLuce, *, rng: np.random.Generator
+) -> float:
+    """Share of rankings drawn from the candidate whose used prefix the log could not have shown."""
+    if not examples:
+        return 0.0
+    return float(np.mean([_is_foreign(example, asks, rng=rng) for example in examples]))
+
+
+def _is_foreign(example: Example, asks: _PlackettLuce, *, rng: np.random.Generator) -> bool:
+    decision = example.decision
+    drawn = asks.sample(decision, rng, top_n=min(example.used, decision.policy.sampled))
+    sampled = plackett_luce.greedy(decision.logits)[: decision.policy.sampled]
+    return not np.isin(drawn, sampled).all()

@@ -27,7 +27,7 @@ from service import key_table
 from service.key_table import Purpose
 from tests import models
 
-MOST_DOCUMENTS: Final = 40
+MOST_DOCUMENTS: Final = 100
 MAX_BODY_BYTES: Final = 16 << 20
 """Room for the one long request that keeps a service busy."""
 READY_S: Final = 180.0

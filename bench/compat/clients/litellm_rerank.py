@@ -21,6 +21,9 @@ def rank(call: Call, *, model: str, path: str) -> Ranking:
         api_base=call.url + path,
         api_key=call.key,
     )
+    for each in reply.results:
+        if each["document"]["text"] != call.documents[each["index"]]:
+            raise AssertionError(f"another document came back: {each}")
     return [(each["index"], each["relevance_score"]) for each in reply.results]
 
 
@@ -36,7 +39,7 @@ CLIENTS: Final = [
     for model, path in (
         ("cohere/any", ""),
         ("cohere/any", "/v1/rerank"),
-        ("infinity/any", "/v1"),
+        ("infinity/any", "/infinity"),
         ("hosted_vllm/any", ""),
         ("huggingface/any", ""),
     )

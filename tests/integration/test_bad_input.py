@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -87,7 +88,7 @@ async def test_it_is_refused_shortly(service: Service, name: str) -> None:
     assert response.json()["status"] == response.status_code
 
 
-SURPRISES = {
+SURPRISES: dict[str, dict[str, Any]] = {
     "unknown fields": {"return_metadata": True, "kwargs": "{}"},
     "fields of documents": {"documents": [{"text": "a", "page": 3}, {"content": "b", "id": 7}]},
     "nulls": dict.fromkeys(

@@ -30,8 +30,8 @@ PINS = {
     if not line.startswith("#")
     for name, version in [line.split("==")]
 }
-NOW = ("demo", "up", "test", "check")
-LATER = ("compat", "fuzz", "bench-serving", "bench-learning", "bench-judge", "prove", "browser")
+NOW = ("demo", "up", "test", "check", "compat")
+LATER = ("fuzz", "bench-serving", "bench-learning", "bench-judge", "prove", "browser")
 
 
 @pytest.fixture(scope="module")

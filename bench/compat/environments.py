@@ -58,7 +58,7 @@ class Environment:
 ENVIRONMENTS: Final = (
     Environment(
         name="cohere5",
-        modules=("cohere_sdk", "langchain_cohere", "llama_index_cohere"),
+        modules=("cohere_sdk", "langchain_cohere", "llama_index_cohere", "documented"),
         requirements=("requirements-cohere5.txt",),
     ),
     Environment(
@@ -71,6 +71,7 @@ ENVIRONMENTS: Final = (
             "litellm_rerank",
             "voyage",
             "mixedbread_sdk",
+            "documented",
         ),
         requirements=("requirements-cohere7.txt", "requirements-litellm.txt"),
     ),

@@ -34,6 +34,10 @@ up: $(STAMP) ## run the whole loop on this machine (ARGS="--port 8000 --home .ra
 test: $(STAMP) ## run every test (ARGS="tests/unit -k propensity")
 	@$(BIN)/python -m pytest $(ARGS)
 
+.PHONY: compat
+compat: $(STAMP) ## run the clients of other rerank APIs against a live service (ARGS="--only cohere5")
+	@$(BIN)/python -m bench.compat $(ARGS)
+
 .PHONY: check
 check: $(STAMP) ## lint, types, import rules, migrations, Dockerfile and compose file
 	@$(BIN)/ruff check .
@@ -45,8 +49,7 @@ check: $(STAMP) ## lint, types, import rules, migrations, Dockerfile and compose
 	@$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 
 # Named here so that their place is known; each says what it will do and fails.
-LATER := compat fuzz bench-serving bench-learning bench-judge prove browser
-compat: WHAT := the clients of other rerank APIs against a live service
+LATER := fuzz bench-serving bench-learning bench-judge prove browser
 fuzz: WHAT := generated and hostile requests against the whole API
 bench-serving: WHAT := speed side by side with other rerankers
 bench-learning: WHAT := learning side by side with other methods

@@ -1,6 +1,7 @@
 """mixedbread: `input` in, `data` out."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -10,8 +11,18 @@ from service.dialects import documents
 from service.dialects.dialect import Count, Dialect, Flag, ModelName, Out, Query, not_blank
 from service.dialects.documents import MAX_DOCUMENTS, Document
 from service.dialects.objects import Usage
+from service.errors import Told
 from service.rerank import Reply
 from service.texts import Name
+
+_TYPES: Final[Mapping[int, str]] = {
+    400: "bad_request_error",
+    401: "unauthorized_error",
+    403: "forbidden_error",
+    404: "not_found_error",
+    429: "too_many_requests_error",
+}
+"""What its own server calls them; the client mixedbread-ai fails on any other word."""
 
 
 class InputRequest(Dialect):
@@ -58,6 +69,11 @@ class InputRequest(Dialect):
             return_input=self.return_input,
         )
 
+    @classmethod
+    def refused(cls, told: Told) -> tuple[int, dict[str, Any]]:
+        status, body = super().refused(told)
+        return status, body | {"type": _TYPES.get(status, body["type"])}
+
 
 class Ranked(Out):
     """One document, in the order to use."""
@@ -67,7 +83,6 @@ class Ranked(Out):
     """Strictly falls along the list and does not depend on exploration."""
     input: Any | None = None
     """As it came."""
-    object: Literal["rank_result"] = "rank_result"
 
 
 class DataResponse(Out):

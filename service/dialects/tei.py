@@ -12,7 +12,7 @@ from service.errors import Told, TooLong, TooMany, printable
 from service.rerank import Reply
 
 PART: Final = 8
-"""Texts of one call of a client that splits a ranking into several."""
+"""Texts of one call of RAGFlow."""
 _TYPES: Final = {413: "Validation", 429: "Overloaded", 500: "Backend", 503: "Unhealthy"}
 _TOO_MUCH: Final = frozenset({TooLong.__name__, TooMany.__name__})
 
@@ -37,8 +37,9 @@ class RankRequest(Dialect):
 
     @property
     def may_be_a_part(self) -> bool:
-        """Whether this looks like one of the calls of R2R or RAGFlow, which split a ranking into several.
+        """Whether this looks like one of several calls for one ranking, as RAGFlow and R2R make them.
 
+        RAGFlow sends so many texts a call; R2R asks once for each hypothetical answer's chunks, then for all of them.
         A part is not explored: its order is only one of several that the client merges.
         """
         says = self.model_fields_set

@@ -1,12 +1,15 @@
 """Reranking, in every dialect and on every path that a client may have been written for."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeAlias
 
-from fastapi import APIRouter, Header, Request
+from fastapi import APIRouter, Depends, Header, Request
+from pydantic import BaseModel
 from starlette.responses import Response
 
 from service.asked import Asked
 from service.dependencies import TheMetrics, TheReranker, TheSettings, TheTenant, needs
+from service.dialects.infinity import StringsResponse
+from service.dialects.objects import RerankResponse
 from service.dialects.recognise import AnyRequest, AnyResponse
 from service.dialects.route import DialectRoute
 from service.disconnect import ClientLeft, unless_gone
@@ -43,15 +46,16 @@ HEADERS: Final = (
     "x-tokenization-time",
     "x-inference-time",
 )
+_SCHEMAS: Final = {name: {"schema": {"type": "string"}} for name in HEADERS}
 RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
-    200: {
-        "model": AnyResponse,
-        "headers": {name: {"schema": {"type": "string"}} for name in HEADERS},
-    }
+    200: {"model": AnyResponse, "headers": _SCHEMAS}
+}
+INFINITY_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"model": StringsResponse | AnyResponse, "headers": _SCHEMAS}
 }
 
 
-async def rerank(  # noqa: PLR0917 -- FastAPI fills them by name
+async def ranked(  # noqa: PLR0917 -- FastAPI fills them by name
     body: AnyRequest,
     request: Request,
     reranker: TheReranker,
@@ -59,11 +63,8 @@ async def rerank(  # noqa: PLR0917 -- FastAPI fills them by name
     tenant: TheTenant,
     metrics: TheMetrics,
     idempotency_key: IdempotencyKey = None,
-) -> Response:
-    """Ranks the documents for the query; sometimes, on purpose, by another order than the best one.
-
-    Every path takes every dialect; which one it is shows in the body's own fields.
-    """
+) -> tuple[Reply, BaseModel]:
+    """The reply, and its body in the dialect of the request."""
 
     async def asked_and_ranked(asked: Asked) -> Reply:
         if len(asked.candidates) > settings.service_max_documents:
@@ -72,15 +73,28 @@ async def rerank(  # noqa: PLR0917 -- FastAPI fills them by name
 
     work = body.answered(asked_and_ranked, tenant=tenant, request_key=idempotency_key)
     try:
-        reply, answer = await unless_gone(request, work)
+        return await unless_gone(request, work)
     except ClientLeft:
         metrics.abandoned.inc()
         raise
-    return Response(
-        answer.model_dump_json(exclude_none=True),
-        media_type="application/json",
-        headers=_headers(reply),
-    )
+
+
+Ranked: TypeAlias = Annotated[tuple[Reply, BaseModel], Depends(ranked)]
+
+
+async def rerank(found: Ranked) -> Response:
+    """Ranks the documents for the query; sometimes, on purpose, by another order than the best one.
+
+    Every path takes every dialect; which one it is shows in the body's own fields.
+    """
+    return _response(*found)
+
+
+@router.post("/infinity/rerank", responses=INFINITY_RESPONSES, response_model=None)
+async def rerank_as_infinity(found: Ranked) -> Response:
+    """The same, with the documents that come back as strings."""
+    reply, body = found
+    return _response(reply, StringsResponse.of(body) if isinstance(body, RerankResponse) else body)
 
 
 for path in PATHS:
@@ -91,6 +105,14 @@ for path in PATHS:
         responses=RESPONSES,
         response_model=None,
         operation_id="rerank" + path.replace("/", "_").rstrip("_"),
+    )
+
+
+def _response(reply: Reply, body: BaseModel) -> Response:
+    return Response(
+        body.model_dump_json(exclude_none=True),
+        media_type="application/json",
+        headers=_headers(reply),
     )
 
 

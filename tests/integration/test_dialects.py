@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from service.dialects.tei import RankRequest
 from service.routes.rerank import PATHS
 from tests import models, serving
 from tests.serving import Service
@@ -130,9 +131,26 @@ async def test_mixedbread_gets_data(service: Service, ours: list[tuple[int, floa
     )
 
     ((index, score), *_) = ours
-    assert found["data"] == [
-        {"index": index, "score": score, "input": TEXTS[index], "object": "rank_result"}
-    ]
+    # No `object`: the older of its clients takes only words that are none of a ranking.
+    assert found["data"] == [{"index": index, "score": score, "input": TEXTS[index]}]
+
+
+async def test_infinity_has_a_path_of_its_own_and_gets_strings(
+    service: Service, ours: list[tuple[int, float]]
+) -> None:
+    body = {"query": QUERY, "documents": TEXTS, "return_documents": True}
+
+    found = await ranked(service, body, "/infinity/rerank")
+
+    assert [
+        (each["index"], each["relevance_score"], each["document"]) for each in found["results"]
+    ] == [(index, score, TEXTS[index]) for index, score in ours]
+
+
+async def test_infinity_gets_no_documents_that_it_did_not_ask_for(service: Service) -> None:
+    found = await ranked(service, {"query": QUERY, "documents": TEXTS}, "/infinity/rerank")
+
+    assert not any("document" in each for each in found["results"])
 
 
 @pytest.mark.parametrize(
@@ -222,6 +240,15 @@ async def test_errors_say_it_where_each_client_looks(service: Service, name: str
     assert len(response.content) <= 1024
 
 
+async def test_mixedbread_is_told_in_its_own_words(tmp_path: Path) -> None:
+    settings = serving.settings(tmp_path, service_require_keys=True)
+    async with serving.running(settings) as service:
+        response = await service.client.post("/v1/reranking", json={"query": "a", "input": ["a"]})
+
+    assert response.status_code == 401
+    assert response.json()["type"] == "unauthorized_error"
+
+
 @pytest.mark.parametrize(
     ("body", "status"),
     [
@@ -256,6 +283,38 @@ async def test_a_part_of_a_split_ranking_is_not_explored(tmp_path: Path) -> None
 
     assert live.epoch == 1
     assert orders == orders[:1] * 10
+
+
+WHOLE = {
+    "LlamaIndex": {"query": QUERY, "texts": TEXTS},
+    "Haystack": {"query": QUERY, "texts": TEXTS, "raw_scores": False},
+    "Haystack, cutting": {
+        "query": QUERY,
+        "texts": TEXTS,
+        "raw_scores": False,
+        "truncate": True,
+        "truncation_direction": "Right",
+    },
+    "LiteLLM": {
+        "query": QUERY,
+        "texts": TEXTS,
+        "raw_scores": False,
+        "truncation_direction": "Right",
+        "return_text": True,
+    },
+    "Dify": {"query": QUERY, "texts": TEXTS, "return_text": True},
+    "more than RAGFlow sends at once": {
+        "query": QUERY,
+        "texts": TEXTS * 3,
+        "raw_scores": False,
+        "truncate": True,
+    },
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_whole_rankings_of_other_clients_are_not_taken_for_parts(name: str) -> None:
+    assert not RankRequest.model_validate(WHOLE[name]).may_be_a_part
 
 
 async def test_info_says_reranker_to_clients_of_tei(service: Service) -> None:

@@ -8,6 +8,7 @@ import uvicorn
 
 from service import guard
 from service.app import create_app
+from service.connection import Connection
 from service.guard import NoKeys
 from service.settings import ServiceSettings
 
@@ -27,6 +28,8 @@ def main() -> None:
         create_app(settings),
         host=settings.service_host,
         port=settings.service_port,
+        http=Connection,
+        ws="none",
         access_log=False,
         log_config=None,
         timeout_graceful_shutdown=_GRACE_S,

@@ -23,6 +23,7 @@ from service.load import Loader
 from service.metrics import Metrics
 from service.middleware import RequestMetrics, TooLargeIsAProblem
 from service.models import Models
+from service.openapi import Documented
 from service.parts import Parts
 from service.rerank import Reranker
 from service.routes import (
@@ -61,7 +62,13 @@ def create_app(settings: ServiceSettings) -> FastAPI:
             app.state.parts = await _open(settings, metrics, stack)
             yield
 
-    app = FastAPI(title="Rankloop", version=VERSION, lifespan=lifespan)
+    app = Documented(
+        title="Rankloop",
+        summary="A reranker that learns from what the LLM did with its documents.",
+        version=VERSION,
+        lifespan=lifespan,
+    )
+    app.state.settings = settings
     errors.register(app)
     app.add_middleware(TooLargeIsAProblem)
     app.add_middleware(RequestMetrics, metrics=metrics)
@@ -73,7 +80,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key"],
         )
     # A limit of the app itself would answer outside of our middleware.
-    routes = APIRouter(max_body_size=settings.service_max_body_bytes, responses=errors.RESPONSES)
+    routes = APIRouter(max_body_size=settings.service_max_body_bytes)
     for router in ROUTERS:
         routes.include_router(router)
     app.include_router(routes)

@@ -31,29 +31,6 @@ _MAX_NAME: Final = 40
 _MAX_LISTED: Final = 5
 
 
-RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
-    "4XX": {
-        "description": "A refusal",
-        "content": {
-            PROBLEM: {
-                "schema": {
-                    "title": "Problem",
-                    "type": "object",
-                    "required": ["type", "title", "status", "detail"],
-                    "properties": {
-                        "type": {"type": "string"},
-                        "title": {"type": "string"},
-                        "status": {"type": "integer"},
-                        "detail": {"type": "string"},
-                    },
-                }
-            }
-        },
-    }
-}
-"""What OpenAPI says of every route, in place of FastAPI's own body of a 422."""
-
-
 class HttpRefusal(Refusal):
     """A request that was understood and is not served."""
 

@@ -4,9 +4,11 @@ import time
 from typing import Final
 
 from starlette.datastructures import Headers
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import Told
+from service.dialects.dialect import Dialect
+from service.errors import PROBLEM, Told
 from service.metrics import Metrics
 
 TOO_LARGE: Final = Told(status=413, detail="the body is larger than it may be")
@@ -53,11 +55,17 @@ class TooLargeIsAProblem:
             nonlocal replaced
             if _is_plain_413(message):
                 replaced = True
-                await TOO_LARGE.response()(scope, receive, send)
+                await _too_large()(scope, receive, send)
             elif not replaced:
                 await send(message)
 
         await self._app(scope, receive, translated)
+
+
+def _too_large() -> Response:
+    """Readable for the clients of other rerankers too: nobody knows whose body it would have been."""
+    status, content = Dialect.refused(TOO_LARGE)
+    return JSONResponse(content, status, media_type=PROBLEM)
 
 
 def _is_plain_413(message: Message) -> bool:

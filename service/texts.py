@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Final, TypeAlias
 
-from pydantic import AfterValidator, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 from sqlalchemy import ARRAY, Insert, Integer, LargeBinary, Select, bindparam, func, select
 from sqlalchemy import Text as SqlText
 from sqlalchemy.dialects.postgresql import insert
@@ -13,6 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from contract.tables import texts
 
 MAX_NAME: Final = 200
+NO_NUL: Final = r"^[^\x00]*$"
+"""What JSON Schema can say of `storable`; of surrogates it cannot."""
 
 
 def storable(text: str) -> str:
@@ -26,12 +28,12 @@ def storable(text: str) -> str:
     return text
 
 
-Text: TypeAlias = Annotated[str, AfterValidator(storable)]
+Text: TypeAlias = Annotated[
+    str, AfterValidator(storable), Field(json_schema_extra={"pattern": NO_NUL})
+]
 """Any text that can be stored."""
 
-Name: TypeAlias = Annotated[
-    str, StringConstraints(min_length=1, max_length=MAX_NAME), AfterValidator(storable)
-]
+Name: TypeAlias = Annotated[Text, StringConstraints(min_length=1, max_length=MAX_NAME)]
 """A short text that names something."""
 
 

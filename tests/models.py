@@ -33,6 +33,7 @@ def make(
     temperature: float = 0.5,
     tolerance: float = 1e-4,
     scale: float = 4.0,
+    max_length: int = MAX_LENGTH,
     precisions: tuple[str, ...] = ("float32",),
 ) -> str:
     """Writes a complete version, whose logits come from `seed` alone.  Returns its name."""
@@ -56,7 +57,7 @@ def make(
         family="bag",
         token_type_ids=False,
         pad_id=0,
-        max_length=MAX_LENGTH,
+        max_length=max_length,
         files={path.name: sha256(path) for path in folder.iterdir()},
         variants={
             precision: Variant(

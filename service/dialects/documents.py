@@ -1,19 +1,75 @@
 """Documents as clients send them: a string, or an object that has its text somewhere."""
 
+import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 
-from pydantic import JsonValue
+from pydantic import JsonValue, WithJsonSchema
+from typing_extensions import TypeAliasType
 
 from contract.records import Candidate
 from service.errors import Invalid
-from service.texts import MAX_NAME, storable
-
-Document: TypeAlias = str | dict[str, JsonValue]
+from service.texts import MAX_NAME, NO_NUL, storable
 
 TEXT_FIELDS: Final = ("text", "content", "page_content")
 MAX_DOCUMENTS: Final = 10_000
 """No setting goes beyond it."""
+
+_REF: Final = "#/components/schemas/Document"
+_WITHOUT_NUL: Final = {"pattern": NO_NUL, "items": {"properties": {"text": {"pattern": NO_NUL}}}}
+"""Of a text or of parts, if it is either."""
+_PART: Final = {
+    "type": "object",
+    "required": ["text"],
+    "properties": {"text": {"type": "string"}},
+}
+_TEXT: Final = {"anyOf": [{"type": "string"}, {"type": "array", "contains": _PART}]}
+_OBJECT: Final = {
+    "type": "object",
+    "properties": {
+        "id": {"description": "Yours; feedback may name it.", "pattern": NO_NUL},
+        "score": {
+            "description": "The first stage's own, higher is better: an input of the model.",
+            "minimum": -sys.float_info.max,
+            "maximum": sys.float_info.max,
+        },
+        **{
+            name: _WITHOUT_NUL | {"description": "The text, or parts with `text`."}
+            for name in TEXT_FIELDS
+        },
+    },
+    "anyOf": [{"required": [name], "properties": {name: _TEXT}} for name in TEXT_FIELDS],
+}
+_SCHEMA: Final[dict[str, Any]] = {
+    "description": (
+        "A text, or an object that has it: in the first of `text`, `content` and `page_content` that is a string or"
+        " parts with `text`."
+    ),
+    "anyOf": [{"type": "string", "pattern": NO_NUL}, _OBJECT],
+}
+_WITH_FIELDS: Final = {
+    "type": "object",
+    "title": "With rank_fields",
+    "description": "An object with one of the fields that `rank_fields` names, or with a text as other documents.",
+}
+
+Document = TypeAliasType("Document", Annotated[str | dict[str, JsonValue], WithJsonSchema(_SCHEMA)])
+
+
+FieldedDocument: TypeAlias = Annotated[
+    str | dict[str, JsonValue],
+    WithJsonSchema({"anyOf": [{"$ref": _REF}, _WITH_FIELDS]}),
+]
+"""A document of a request that may say in which fields its text is."""
+
+
+def without_fields(name: str) -> dict[str, Any]:
+    """JSON Schema for: without `rank_fields`, every document under this name has its text where we look for it."""
+    given = {
+        "required": ["rank_fields"],
+        "properties": {"rank_fields": {"type": "array", "minItems": 1}},
+    }
+    return {"if": given, "else": {"properties": {name: {"items": {"$ref": _REF}}}}}
 
 
 def candidates(
@@ -35,18 +91,25 @@ def returned(document: Document, candidate: Candidate) -> dict[str, Any]:
 def _candidate(document: Document, *, rank_fields: Sequence[str] | None, place: str) -> Candidate:
     if isinstance(document, str):
         return Candidate(text=_storable(document, place))
-    text = _joined(document, rank_fields) if rank_fields else _text(document)
-    if text is None:
+    # A document that has none of the fields asked for is read as if none were.
+    texts = [*_joined(document, rank_fields or ()), *_texts(document)]
+    if not texts:
         raise Invalid(f"{place}: has no text")
+    text, *_ = [_storable(text, place) for text in texts]
     return Candidate(
-        text=_storable(text, place),
+        text=text,
         key=_key(document.get("id"), place),
         score=_score(document.get("score"), place),
     )
 
 
-def _text(document: Mapping[str, JsonValue]) -> str | None:
-    found = next((document[name] for name in TEXT_FIELDS if name in document), None)
+def _texts(document: Mapping[str, JsonValue]) -> list[str]:
+    """All that could be its text, of which the first one counts."""
+    found = (_text(document.get(name)) for name in TEXT_FIELDS)
+    return [text for text in found if text is not None]
+
+
+def _text(found: JsonValue) -> str | None:
     if isinstance(found, list):  # parts, as chat messages have them
         parts = [part.get("text") for part in found if isinstance(part, dict)]
         texts = [part for part in parts if isinstance(part, str)]
@@ -54,14 +117,14 @@ def _text(document: Mapping[str, JsonValue]) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def _joined(document: Mapping[str, JsonValue], fields: Sequence[str]) -> str | None:
-    """The fields that it has, one a line, in the order asked for."""
+def _joined(document: Mapping[str, JsonValue], fields: Sequence[str]) -> list[str]:
+    """One text: the fields that it has, one a line, in the order asked for."""
     lines = [
         f"{name}: {document[name]}" if len(fields) > 1 else str(document[name])
         for name in fields
         if isinstance(document.get(name), str | int | float)
     ]
-    return "\n".join(lines) if lines else None
+    return ["\n".join(lines)] if lines else []
 
 
 def _key(value: JsonValue, place: str) -> str | None:

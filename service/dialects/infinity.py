@@ -10,26 +10,34 @@ from service.dialects.dialect import Out
 from service.dialects.objects import Meta, RerankResponse, Usage
 
 
-class Result(Out):
+class StringResult(Out):
     """One document, in the order to use."""
 
     index: int
+    """Its position in the request."""
     relevance_score: float
     """Strictly falls along the results and does not depend on exploration."""
     model_score: float
     """What the model says of this document itself."""
     document: str | None = None
+    """Its text."""
 
 
 class StringsResponse(Out):
     """Best first."""
 
     id: str
+    """Of the decision."""
     object: Literal["list"] = "list"
+    """Always `list`."""
     model: str
-    results: list[Result]
+    """The line that answered."""
+    results: list[StringResult]
+    """Best first."""
     usage: Usage
+    """What was read."""
     meta: Meta
+    """What made this reply."""
 
     @classmethod
     def of(cls, answer: RerankResponse) -> Self:
@@ -37,7 +45,7 @@ class StringsResponse(Out):
             id=answer.id,
             model=answer.model,
             results=[
-                Result(
+                StringResult(
                     index=each.index,
                     relevance_score=each.relevance_score,
                     model_score=each.model_score,

@@ -1,15 +1,15 @@
 """mixedbread: `input` in, `data` out."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import ConfigDict, Field
 
 from contract.records import Candidate
 from service.asked import Asked
 from service.dialects import documents
-from service.dialects.dialect import Count, Dialect, Flag, ModelName, Out, Query, not_blank
-from service.dialects.documents import MAX_DOCUMENTS, Document
+from service.dialects.dialect import Count, Dialect, Flag, ModelName, Out, Query, told_by
+from service.dialects.documents import MAX_DOCUMENTS, FieldedDocument, without_fields
 from service.dialects.objects import Usage
 from service.errors import Told
 from service.rerank import Reply
@@ -29,16 +29,23 @@ class InputRequest(Dialect):
     """A query and the documents as `input`."""
 
     name: ClassVar = "mixedbread"
+    model_config = ConfigDict(
+        json_schema_extra=told_by(never=("texts", "passages", "documents"))
+        | without_fields("input")
+    )
 
-    query: Annotated[Query, AfterValidator(not_blank)]
-    input: list[Document] = Field(min_length=1, max_length=MAX_DOCUMENTS)
+    query: Query
+    """A string, or an object with `text`."""
+    input: list[FieldedDocument] = Field(min_length=1, max_length=MAX_DOCUMENTS)
     """In the order of the first stage, best first: strings or objects."""
     top_k: Count = None
     """How many come back; all when absent."""
     return_input: Flag = False
+    """Whether each result carries its document."""
     rank_fields: list[Name] | None = None
     """Which fields of the documents are their text, in this order."""
     model: ModelName = None
+    """The line that answers; the service's own line where there is none of that name."""
 
     def candidates(self) -> tuple[Candidate, ...]:
         return documents.candidates(self.input, rank_fields=self.rank_fields, name="input")
@@ -57,7 +64,7 @@ class InputRequest(Dialect):
         return DataResponse(
             model=reply.decision.line,
             data=[
-                Ranked(
+                RankedInput(
                     index=place.index,
                     score=place.relevance,
                     input=self.input[place.index] if self.return_input else None,
@@ -75,10 +82,11 @@ class InputRequest(Dialect):
         return status, body | {"type": _TYPES.get(status, body["type"])}
 
 
-class Ranked(Out):
+class RankedInput(Out):
     """One document, in the order to use."""
 
     index: int
+    """Its position in the request."""
     score: float
     """Strictly falls along the list and does not depend on exploration."""
     input: Any | None = None
@@ -89,8 +97,14 @@ class DataResponse(Out):
     """Best first."""
 
     object: Literal["list"] = "list"
+    """Always `list`."""
     model: str
-    data: list[Ranked]
+    """The line that answered."""
+    data: list[RankedInput]
+    """Best first."""
     usage: Usage
+    """What was read."""
     top_k: int
+    """How many came back."""
     return_input: bool
+    """Whether the documents came back with them."""

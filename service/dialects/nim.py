@@ -1,12 +1,12 @@
 """NVIDIA NIM: `passages` in, logits out."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import ConfigDict, Field
 
 from service.asked import Asked, Reading
 from service.dialects import documents
-from service.dialects.dialect import Dialect, ModelName, Out, Query, not_blank
+from service.dialects.dialect import Dialect, ModelName, Out, Query, told_by
 from service.dialects.documents import MAX_DOCUMENTS, Document
 from service.dialects.objects import Usage
 from service.rerank import Reply
@@ -16,14 +16,16 @@ class RankingRequest(Dialect):
     """A query and passages."""
 
     name: ClassVar = "nim"
+    model_config = ConfigDict(json_schema_extra=told_by(never=("texts",)))
 
-    query: Annotated[Query, AfterValidator(not_blank)]
+    query: Query
     """A string, or an object with `text`."""
     passages: list[Document] = Field(min_length=1, max_length=MAX_DOCUMENTS)
     """In the order of the first stage, best first: objects with `text`, or strings."""
     truncate: Literal["END", "NONE"] | None = None
     """`NONE` refuses passages that do not fit, instead of cutting them."""
     model: ModelName = None
+    """The line that answers; the service's own line where there is none of that name."""
 
     def to_asked(self, *, tenant: str, request_key: str | None) -> Asked:
         return Asked(
@@ -46,6 +48,7 @@ class Ranking(Out):
     """One passage, in the order to use."""
 
     index: int
+    """Its position in the request."""
     logit: float
     """Strictly falls along the list and does not depend on exploration."""
 
@@ -54,4 +57,6 @@ class RankingResponse(Out):
     """Best first."""
 
     rankings: list[Ranking]
+    """Best first."""
     usage: Usage
+    """What was read."""

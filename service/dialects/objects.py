@@ -2,14 +2,25 @@
 
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import ConfigDict, Field
 
 from contract.records import Candidate
 from service.asked import Asked, Reading
 from service.dialects import documents
-from service.dialects.dialect import Count, Dialect, Flag, ModelName, Out, Query, not_blank
-from service.dialects.documents import MAX_DOCUMENTS, Document
+from service.dialects.dialect import (
+    SIDES,
+    Count,
+    Dialect,
+    Flag,
+    ModelName,
+    Out,
+    Query,
+    Switch,
+    told_by,
+)
+from service.dialects.documents import MAX_DOCUMENTS, FieldedDocument, without_fields
 from service.rerank import Reply
+from service.schemas.scalars import NOTHING_ELSE
 from service.texts import Name, Text
 
 _MAX_TAGS: Final = 16
@@ -20,9 +31,14 @@ class RerankRequest(Dialect):
     """A query and the documents that the first stage found for it, in its order."""
 
     name: ClassVar = "objects"
+    model_config = ConfigDict(
+        json_schema_extra=told_by(never=("texts", "passages", "top_k", "truncation", *SIDES))
+        | without_fields("documents")
+    )
 
-    query: Annotated[Query, AfterValidator(not_blank)]
-    documents: list[Document] = Field(min_length=1, max_length=MAX_DOCUMENTS)
+    query: Query
+    """A string, or an object with `text`."""
+    documents: list[FieldedDocument] = Field(min_length=1, max_length=MAX_DOCUMENTS)
     """Best first, as the first stage found them: the order is an input of the model. Strings, or objects with `text`
     and optionally `id` (yours; feedback may name it), `score` (the first stage's own, higher is better: an input of
     the model) and anything else, which comes back with `return_documents` and is not stored."""
@@ -35,7 +51,8 @@ class RerankRequest(Dialect):
     explore: Literal["auto", "never"] | None = "auto"
     """`never` always gets the best order, and is not learned from."""
     return_documents: Flag = False
-    tags: dict[Name, Text] | None = Field(default=None, max_length=_MAX_TAGS)
+    """Whether each result carries its document."""
+    tags: Annotated[dict[Name, Text], Field(max_length=_MAX_TAGS), NOTHING_ELSE] | None = None
     """Kept with the decision."""
     rank_fields: list[Name] | None = Field(default=None, max_length=_MAX_RANK_FIELDS)
     """Which fields of the documents are their text, in this order."""
@@ -43,7 +60,7 @@ class RerankRequest(Dialect):
     """Longer documents are cut there; at what fits the model in any case."""
     max_chunks_per_doc: Count = None
     """A long document is scored in so many windows at most, of which the best counts; 1 when absent."""
-    truncate: bool | None = True
+    truncate: Switch = True
     """`false` refuses documents that do not fit, instead of cutting them."""
     raw_scores: Flag = False
     """Logits instead of scores in 0..1."""
@@ -90,7 +107,9 @@ class Usage(Out):
     """What was read."""
 
     prompt_tokens: int
+    """Tokens of all pairs."""
     total_tokens: int
+    """The same."""
 
     @classmethod
     def of(cls, reply: Reply) -> Self:
@@ -98,30 +117,42 @@ class Usage(Out):
 
 
 class ApiVersion(Out):
+    """As Cohere says it."""
+
     version: str = "2"
+    """Of Cohere's API."""
 
 
 class BilledUnits(Out):
+    """As Cohere says it."""
+
     search_units: int = 1
+    """Always 1; nothing is billed."""
 
 
 class Meta(Out):
     """What made this reply."""
 
     version: str
+    """The model that scored."""
     epoch: int
+    """Of the line, at that moment."""
     arm: str
+    """Which of the models answered."""
     explored: bool
     """Whether the order was drawn instead of the best one."""
     logged: bool
     """Whether the decision is on its way to the log; false is not learned from."""
     degraded: bool
+    """Whether something that it can do without was missing."""
     truncated: list[int]
     """Positions of the documents of which a part was not read."""
     feedback_token: str
     """For a browser: authorises feedback about this decision, as END_USER, and nothing else."""
     api_version: ApiVersion = ApiVersion()
+    """As Cohere says it."""
     billed_units: BilledUnits = BilledUnits()
+    """As Cohere says it."""
 
     @classmethod
     def of(cls, reply: Reply) -> Self:
@@ -142,12 +173,17 @@ class RerankResponse(Out):
     """The ranking; its id is what answers and feedback refer to."""
 
     id: str
+    """The decision."""
     object: Literal["list"] = "list"
+    """Always `list`."""
     model: str
     """The line that answered."""
     results: list[Result]
+    """Best first."""
     usage: Usage
+    """What was read."""
     meta: Meta
+    """What made this reply."""
 
     @classmethod
     def of(cls, reply: Reply, body: RerankRequest) -> Self:

@@ -5,11 +5,11 @@ from typing import Annotated, Any, Final, TypeAlias
 
 from pydantic import Discriminator, Tag
 
-from service.dialects.dialect import Dialect
+from service.dialects.dialect import SIDES, Dialect
 from service.dialects.mixedbread import DataResponse, InputRequest
 from service.dialects.nim import RankingRequest, RankingResponse
 from service.dialects.objects import RerankRequest, RerankResponse
-from service.dialects.scoring import SIDES, ScoreRequest, ScoreResponse
+from service.dialects.scoring import ScoreRequest, ScoreResponse
 from service.dialects.tei import RankRequest, Ranks
 from service.dialects.voyage import TopKRequest, TopKResponse
 

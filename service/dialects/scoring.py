@@ -2,45 +2,80 @@
 
 import asyncio
 import time
-from typing import ClassVar, Final, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypeAliasType
 
 from service.asked import Asked, Reading
 from service.dialects import documents
-from service.dialects.dialect import Count, Dialect, ModelName, Out, Rerank
+from service.dialects.dialect import (
+    SIDES,
+    Count,
+    Dialect,
+    ModelName,
+    Out,
+    Query,
+    Rerank,
+    told_by,
+)
 from service.dialects.documents import MAX_DOCUMENTS, Document
 from service.dialects.objects import Usage
-from service.errors import Invalid, TooMany
+from service.errors import Invalid
 from service.rerank import Reply
+from service.texts import Text
 
-Side: TypeAlias = str | list[Document]
-
-SIDES: Final = (
-    ("text_1", "text_2"),
-    ("queries", "documents"),
-    ("queries", "items"),
-    ("data_1", "data_2"),
-)
-"""What queries and texts are called."""
 MAX_PAIRS: Final = 1_000
+
+Queries = TypeAliasType(
+    "Queries",
+    Annotated[
+        Query | Annotated[list[Query], Field(min_length=1, max_length=MAX_PAIRS)],
+        Field(description="One for all texts, or as many as there are texts."),
+    ],
+)
+Texts = TypeAliasType(
+    "Texts",
+    Annotated[
+        Text | Annotated[list[Document], Field(min_length=1, max_length=MAX_DOCUMENTS)],
+        Field(description="One text, or some."),
+    ],
+)
+
+
+def _told_by_sides(schema: dict[str, Any]) -> None:
+    """Both sides of one pair of names are given, and are not null."""
+    given = {"not": {"type": "null"}}
+    schema |= told_by(never=("texts", "passages", "input"))
+    schema["anyOf"] = [
+        {"required": list(pair), "properties": dict.fromkeys(pair, given)} for pair in SIDES
+    ]
 
 
 class ScoreRequest(Dialect):
     """Queries and texts, under one of their pairs of names: one query for all texts, or one for each."""
 
     name: ClassVar = "score"
+    model_config = ConfigDict(json_schema_extra=_told_by_sides)
 
-    text_1: Side | None = Field(default=None, max_length=MAX_DOCUMENTS)
-    text_2: Side | None = Field(default=None, max_length=MAX_DOCUMENTS)
-    queries: Side | None = Field(default=None, max_length=MAX_DOCUMENTS)
-    documents: Side | None = Field(default=None, max_length=MAX_DOCUMENTS)
-    items: Side | None = Field(default=None, max_length=MAX_DOCUMENTS)
-    data_1: Side | None = Field(default=None, max_length=MAX_DOCUMENTS)
-    data_2: Side | None = Field(default=None, max_length=MAX_DOCUMENTS)
+    text_1: Queries | None = None
+    """The query, or one for each text."""
+    text_2: Texts | None = None
+    """The texts."""
+    queries: Queries | None = None
+    """`text_1` by another name."""
+    documents: Texts | None = None
+    """`text_2` by another name, beside `queries`."""
+    items: Texts | None = None
+    """`text_2` by another name, beside `queries`."""
+    data_1: Queries | None = None
+    """`text_1` by another name."""
+    data_2: Texts | None = None
+    """`text_2` by another name."""
     truncate_prompt_tokens: Count = None
     """Longer texts are cut there; at what fits the model in any case."""
     model: ModelName = None
+    """The line that answers; the service's own line where there is none of that name."""
 
     def to_asked(self, *, tenant: str, request_key: str | None) -> Asked:
         """One query, whose texts are ranked as any others: an app sorts them by their scores."""
@@ -56,8 +91,6 @@ class ScoreRequest(Dialect):
         queries, texts = self._sides()
         if len(set(queries)) == 1:
             return await super().answered(rerank, tenant=tenant, request_key=request_key)
-        if len(queries) > MAX_PAIRS:
-            raise TooMany(f"more than {MAX_PAIRS} pairs with queries of their own")
         # A pair alone is no ranking: there is nothing to explore, and nothing to learn.
         replies = await asyncio.gather(
             *(
@@ -88,45 +121,51 @@ class ScoreRequest(Dialect):
         )
 
     def _sides(self) -> tuple[list[str], list[Document]]:
-        """As many queries as texts.  Raises `Invalid`."""
-        names = next(
-            ((one, two) for one, two in SIDES if self._listed(one) and self._listed(two)), None
-        )
-        if names is None:
-            raise Invalid("text_1 and text_2: both are needed, and neither may be empty")
-        queries = [
-            each.text for each in documents.candidates(self._listed(names[0]), name=names[0])
-        ]
-        texts = self._listed(names[1])
+        """As many queries as texts.  Raises `Invalid`, of what is not used as well."""
+        for unread in (self.text_2, self.documents, self.items, self.data_2):
+            documents.candidates(_listed(unread), name="texts")
+        found = ((name, getattr(self, name), getattr(self, other)) for name, other in SIDES)
+        given = next((each for each in found if None not in each), None)
+        if given is None:
+            raise Invalid("text_1 and text_2: both are needed, or both of another pair of names")
+        name, one, other = given
+        queries: list[str] = [one] if isinstance(one, str) else one
+        texts = _listed(other)
         if len(queries) not in {1, len(texts)}:
-            raise Invalid(f"{names[0]}: one for all, or as many as there are {names[1]}")
-        for query in queries:
-            if not query.strip():
-                raise Invalid(f"{names[0]}: is empty")
+            raise Invalid(f"{name}: one for all, or as many as there are texts")
         return queries if len(queries) > 1 else queries * len(texts), texts
 
-    def _listed(self, name: str) -> list[Document]:
-        value: Side | None = getattr(self, name)
-        return [value] if isinstance(value, str) else value or []
+
+def _listed(texts: str | list[Document] | None) -> list[Document]:
+    return [texts] if isinstance(texts, str) else texts or []
 
 
 class Score(Out):
     """One pair, in input order."""
 
     index: int
+    """Which pair it is, in input order."""
     score: float
+    """In 0..1."""
     object: Literal["score"] = "score"
+    """Always `score`."""
 
 
 class ScoreResponse(Out):
     """Every pair's score."""
 
     id: str
+    """The decision; of pairs with queries of their own, the first one."""
     object: Literal["list"] = "list"
+    """Always `list`."""
     created: int
+    """Seconds since 1970."""
     model: str
+    """The line that answered."""
     data: list[Score]
+    """In input order."""
     usage: Usage
+    """What was read."""
 
     @classmethod
     def of(cls, replies: list[Reply]) -> "ScoreResponse":

@@ -1,15 +1,16 @@
 """Text Embeddings Inference: `texts` in, a bare list out."""
 
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
-from pydantic import AfterValidator, Field, RootModel
+from pydantic import Field, RootModel
 
 from service.asked import Asked, Reading
 from service.dialects import documents
-from service.dialects.dialect import MAX_DETAIL, Dialect, Flag, ModelName, Out, Query, not_blank
+from service.dialects.dialect import MAX_DETAIL, Dialect, Flag, ModelName, Out, Query, Switch
 from service.dialects.documents import MAX_DOCUMENTS
 from service.errors import Told, TooLong, TooMany, printable
 from service.rerank import Reply
+from service.texts import Text
 
 PART: Final = 8
 """Texts of one call of RAGFlow."""
@@ -22,18 +23,22 @@ class RankRequest(Dialect):
 
     name: ClassVar = "tei"
 
-    query: Annotated[Query, AfterValidator(not_blank)]
-    texts: list[str] = Field(min_length=1, max_length=MAX_DOCUMENTS)
+    query: Query
+    """A string, or an object with `text`."""
+    texts: list[Text] = Field(min_length=1, max_length=MAX_DOCUMENTS)
     """In the order of the first stage, best first: the order is an input of the model."""
     raw_scores: Flag = False
     """Logits instead of scores in 0..1."""
     return_text: Flag = False
-    truncate: bool | None = None
+    """Whether each result carries its text."""
+    truncate: Switch = None
     """`false` refuses texts that do not fit, instead of cutting them."""
     truncation_direction: Literal["Left", "Right", "left", "right"] | None = None
     """Which end of a text that does not fit is left out; the right one when absent."""
     model: ModelName = None
+    """The line that answers; the service's own line where there is none of that name."""
     model_id: str | None = Field(default=None, alias="model-id")
+    """A model that somebody else serves; not read."""
 
     @property
     def may_be_a_part(self) -> bool:
@@ -85,9 +90,11 @@ class Rank(Out):
     """One text, in the order to use."""
 
     index: int
+    """Its position in the request."""
     score: float
     """Strictly falls along the list and does not depend on exploration."""
     text: str | None = None
+    """As it came."""
 
 
 class Ranks(RootModel[list[Rank]]):

@@ -1,13 +1,23 @@
 """Voyage: known by `top_k` or `truncation`; `data` out, each document a string."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import ConfigDict, Field
 
 from contract.records import Candidate
 from service.asked import Asked, Reading
 from service.dialects import documents
-from service.dialects.dialect import Count, Dialect, Flag, ModelName, Out, Query, not_blank
+from service.dialects.dialect import (
+    SIDES,
+    Count,
+    Dialect,
+    Flag,
+    ModelName,
+    Out,
+    Query,
+    Switch,
+    told_by,
+)
 from service.dialects.documents import MAX_DOCUMENTS, Document
 from service.dialects.objects import Usage
 from service.rerank import Reply
@@ -17,16 +27,22 @@ class TopKRequest(Dialect):
     """A query and documents, of which the best `top_k` come back."""
 
     name: ClassVar = "voyage"
+    model_config = ConfigDict(
+        json_schema_extra=told_by("top_k", "truncation", never=("texts", "passages", *SIDES))
+    )
 
-    query: Annotated[Query, AfterValidator(not_blank)]
+    query: Query
+    """A string, or an object with `text`."""
     documents: list[Document] = Field(min_length=1, max_length=MAX_DOCUMENTS)
     """In the order of the first stage, best first."""
     top_k: Count = None
     """How many come back; all when absent."""
     return_documents: Flag = False
-    truncation: bool | None = True
+    """Whether each result carries its document."""
+    truncation: Switch = True
     """`false` refuses documents that do not fit, instead of cutting them."""
     model: ModelName = None
+    """The line that answers; the service's own line where there is none of that name."""
 
     def candidates(self) -> tuple[Candidate, ...]:
         return documents.candidates(self.documents, name="documents")
@@ -47,7 +63,7 @@ class TopKRequest(Dialect):
         return TopKResponse(
             model=reply.decision.line,
             data=[
-                Ranked(
+                TopKResult(
                     index=place.index,
                     relevance_score=place.relevance,
                     document=texts[place.index].text if texts else None,
@@ -58,19 +74,25 @@ class TopKRequest(Dialect):
         )
 
 
-class Ranked(Out):
+class TopKResult(Out):
     """One document, in the order to use."""
 
     index: int
+    """Its position in the request."""
     relevance_score: float
     """Strictly falls along the list and does not depend on exploration."""
     document: str | None = None
+    """Its text."""
 
 
 class TopKResponse(Out):
     """Best first."""
 
     object: Literal["list"] = "list"
+    """Always `list`."""
     model: str
-    data: list[Ranked]
+    """The line that answered."""
+    data: list[TopKResult]
+    """Best first."""
     usage: Usage
+    """What was read."""

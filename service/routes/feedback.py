@@ -3,16 +3,17 @@
 from typing import Annotated, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Body, Header, Path, Query, Response
 from pydantic import ValidationError
 
 from contract.records import Source
-from service import errors
+from service import errors, examples
 from service.callers import TOKEN, Caller
 from service.dependencies import TheCaller, needs
 from service.errors import Forbidden, HttpRefusal
 from service.feedback import Outcome, Said, Statements
 from service.keys import Scope
+from service.openapi import Node, refusals
 from service.schemas.feedback import Batch, Feedback, Kept, Refused, Results
 from service.stores import TheStatements
 from service.texts import Name
@@ -23,16 +24,52 @@ AT_ONCE: Final = 100
 
 router = APIRouter(tags=["feedback"])
 
-IdempotencyKey = Annotated[Name | None, Header(alias="Idempotency-Key")]
+IdempotencyKey = Annotated[
+    Name | None,
+    Header(
+        alias="Idempotency-Key",
+        description="Yours: what comes again with the same key and body is stored once.",
+    ),
+]
+FeedbackId = Annotated[
+    UUID,
+    Path(
+        description="As it was given when the statement was stored.",
+        openapi_examples={"one": {"value": examples.FEEDBACK}},
+    ),
+]
+DecisionId = Annotated[
+    UUID,
+    Query(
+        description="The decision that it speaks of.",
+        openapi_examples={"one": {"value": examples.DECISION}},
+    ),
+]
+
+LINKS: Final[Node] = {
+    "take_back": {
+        "operationId": "take_back",
+        "parameters": {
+            "feedback_id": "$response.body#/feedback_id",
+            "decision_id": "$response.body#/decision_id",
+        },
+        "description": "Take it back.",
+    }
+}
 
 
 @router.post(
     "/v1/feedback",
-    responses={202: {"model": Kept}},
+    operation_id="say",
+    responses={
+        200: {"links": LINKS},
+        202: {"model": Kept, "description": "The decision is on its way", "links": LINKS},
+        **refusals(400, 401, 403, 404, 409, 410, 413, 422, 503),
+    },
     dependencies=[needs(Scope.FEEDBACK, Scope.JUDGE, TOKEN)],
 )
 async def say(
-    body: Feedback,
+    body: Annotated[Feedback, Body(openapi_examples=examples.STATEMENT)],
     response: Response,
     statements: TheStatements,
     caller: TheCaller,
@@ -51,11 +88,15 @@ async def say(
 @router.post(
     "/v1/feedback/batch",
     status_code=207,
+    operation_id="say_all",
+    responses=refusals(400, 401, 403, 413, 422, 503),
     max_body_size=MAX_BATCH_BYTES,
     dependencies=[needs(Scope.FEEDBACK, Scope.JUDGE)],
 )
 async def say_all(
-    body: Batch, statements: TheStatements, idempotency_key: IdempotencyKey = None
+    body: Annotated[Batch, Body(openapi_examples=examples.BATCH)],
+    statements: TheStatements,
+    idempotency_key: IdempotencyKey = None,
 ) -> Results:
     """Stores many statements, each for itself: one result for each, in order."""
     results: list[Kept | Refused] = []
@@ -66,8 +107,15 @@ async def say_all(
     return Results(results=results)
 
 
-@router.delete("/v1/feedback/{feedback_id}", dependencies=[needs(Scope.FEEDBACK)])
-async def take_back(feedback_id: UUID, decision_id: UUID, statements: TheStatements) -> Kept:
+@router.delete(
+    "/v1/feedback/{feedback_id:uuid}",
+    operation_id="take_back",
+    responses=refusals(401, 403, 404, 422, 503),
+    dependencies=[needs(Scope.FEEDBACK)],
+)
+async def take_back(
+    feedback_id: FeedbackId, decision_id: DecisionId, statements: TheStatements
+) -> Kept:
     """Takes a statement back: from now on it counts for nothing. It stays in the log."""
     return await statements.retract(feedback_id, decision_id=decision_id)
 

@@ -1,72 +1,89 @@
 """Whether the service is alive, whether it can answer, what it counts and what it is made of."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 from fastapi import APIRouter, Response
+from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
 from service.dependencies import TheMetrics, TheParts
 from service.models import Model, Rejection
+from service.openapi import Responses
 from service.parts import Parts
+from service.schemas.strict import Out
 from service.version import VERSION
 
 router = APIRouter(tags=["health"])
 
 
-class Alive(BaseModel):
+class Alive(Out):
     """The process answers."""
 
     status: Literal["alive"] = "alive"
+    """It answers."""
 
 
-class Ready(BaseModel):
+class Ready(Out):
     """Whether rerank is answered, and what is missing that it can do without for a while."""
 
     status: Literal["ready", "no_model"]
+    """`no_model` before the default line serves one."""
     degraded: list[str]
     """Of `postgres`, `redis`, `decision_log`."""
 
 
-class Serving(BaseModel):
+class Serving(Out):
     """One line's model."""
 
     line: str
+    """Its name."""
     epoch: int
+    """Of the line: each change is a new one."""
     version: str
+    """The model."""
     precision: str
+    """In which it runs."""
     temperature: float
+    """By which its scores are divided before an order is drawn."""
     base: str
+    """The family of models that it grew from."""
 
 
-class Rejected(BaseModel):
+class Rejected(Out):
     """A version that this replica was told to serve and does not, and why."""
 
     line: str
+    """The line it was meant for."""
     epoch: int
+    """Of the line."""
     version: str
+    """The model that is not served."""
     reason: str
+    """Why not."""
     at: datetime
+    """When it was refused."""
 
 
-class Reranks(BaseModel):
+class Reranks(Out):
     """As Text Embeddings Inference says that a model is a reranker."""
 
-    reranker: dict[str, str] = {}
+    reranker: dict[str, str] = Field(default_factory=dict)
+    """Always empty."""
 
 
-class Info(BaseModel):
+class Info(Out):
     """What this replica is; the fields that clients of Text Embeddings Inference read come first."""
-
-    model_config = ConfigDict(protected_namespaces=())
 
     model_id: str
     """The line that answers requests that name no model."""
     model_sha: str | None
     """The version that it serves."""
     model_dtype: str | None
+    """The precision in which it runs."""
     model_type: Reranks = Reranks()
+    """What the model is for."""
     max_input_length: int | None
     """Tokens of a query and a document together."""
     max_client_batch_size: int
@@ -74,10 +91,15 @@ class Info(BaseModel):
     version: str
     """Of this service."""
     provider: str
+    """Of ONNX Runtime, which runs the models."""
     threads: int
+    """Of one inference."""
     serving: list[Serving]
+    """What each line serves."""
     rejected: list[Rejected]
+    """The last version of each line that was refused."""
     waiting_decisions: int
+    """Decisions that wait for Postgres."""
 
 
 @router.get("/healthz")
@@ -86,9 +108,12 @@ async def alive() -> Alive:
     return Alive()
 
 
-@router.get("/readyz", responses={503: {"model": Ready}})
-@router.get("/health", responses={503: {"model": Ready}})
-@router.get("/ping", responses={503: {"model": Ready}})
+NOT_READY: Final[Responses] = {503: {"model": Ready, "description": "It cannot rank yet"}}
+
+
+@router.get("/readyz", responses=NOT_READY)
+@router.get("/health", responses=NOT_READY)
+@router.get("/ping", responses=NOT_READY)
 async def ready(parts: TheParts, response: Response) -> Ready:
     """200 once the default line's model is loaded and warm; a neighbour that is away only degrades."""
     has_model = parts.models.epoch(parts.settings.line) > 0
@@ -96,7 +121,7 @@ async def ready(parts: TheParts, response: Response) -> Ready:
     return Ready(status="ready" if has_model else "no_model", degraded=_degraded(parts))
 
 
-@router.get("/metrics", response_class=Response)
+@router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(metrics: TheMetrics) -> Response:
     """Everything counted, for Prometheus."""
     return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)

@@ -4,13 +4,15 @@ import asyncio
 import logging
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Body, Query
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from contract.pointer import Live
+from service import examples
 from service.dependencies import TheSecret, TheSettings, needs
 from service.keys import Scope
+from service.openapi import refusals
 from service.schemas.operators import Evaluation, Listed, Model, Promotion, Rollback, Run
 from service.stores import TheOperators, TheRedis
 from service.swap import tell
@@ -22,11 +24,12 @@ REDIS_S: Final = 2.0
 
 router = APIRouter(prefix="/v1", tags=["operators"], dependencies=[needs(Scope.OPERATE)])
 
-Line = Annotated[Name | None, Query()]
-Limit = Annotated[int, Query(ge=1, le=1000)]
+Line = Annotated[Name | None, Query(description="The service's own line when absent.")]
+Limit = Annotated[int, Query(ge=1, le=1000, description="How many entries at most.")]
+READING: Final = refusals(401, 403, 422, 503)
 
 
-@router.get("/models")
+@router.get("/models", responses=READING)
 async def models(
     operators: TheOperators, settings: TheSettings, line: Line = None, limit: Limit = 100
 ) -> Listed[Model]:
@@ -35,7 +38,7 @@ async def models(
     return Listed[Model](data=[Model.model_validate(row) for row in rows])
 
 
-@router.get("/promotions")
+@router.get("/promotions", responses=READING)
 async def promotions(
     operators: TheOperators, settings: TheSettings, line: Line = None, limit: Limit = 100
 ) -> Listed[Promotion]:
@@ -44,7 +47,7 @@ async def promotions(
     return Listed[Promotion](data=[Promotion.model_validate(row) for row in rows])
 
 
-@router.get("/runs")
+@router.get("/runs", responses=READING)
 async def runs(
     operators: TheOperators, settings: TheSettings, line: Line = None, limit: Limit = 100
 ) -> Listed[Run]:
@@ -53,7 +56,7 @@ async def runs(
     return Listed[Run](data=[Run.model_validate(row) for row in rows])
 
 
-@router.get("/evaluations")
+@router.get("/evaluations", responses=READING)
 async def evaluations(
     operators: TheOperators, settings: TheSettings, line: Line = None, limit: Limit = 100
 ) -> Listed[Evaluation]:
@@ -62,9 +65,9 @@ async def evaluations(
     return Listed[Evaluation](data=[Evaluation.model_validate(row) for row in rows])
 
 
-@router.post("/rollback")
+@router.post("/rollback", responses=refusals(400, 401, 403, 404, 409, 413, 422, 503))
 async def rollback(
-    body: Rollback,
+    body: Annotated[Rollback, Body(openapi_examples=examples.ROLLBACK)],
     operators: TheOperators,
     settings: TheSettings,
     redis: TheRedis,

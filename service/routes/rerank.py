@@ -1,11 +1,13 @@
 """Reranking, in every dialect and on every path that a client may have been written for."""
 
-from typing import Annotated, Any, Final, TypeAlias
+from collections.abc import Mapping
+from typing import Annotated, Final, TypeAlias
 
-from fastapi import APIRouter, Depends, Header, Request
+from fastapi import APIRouter, Body, Depends, Header, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
+from service import examples
 from service.asked import Asked
 from service.dependencies import TheMetrics, TheReranker, TheSettings, TheTenant, needs
 from service.dialects.infinity import StringsResponse
@@ -15,6 +17,7 @@ from service.dialects.route import DialectRoute
 from service.disconnect import ClientLeft, unless_gone
 from service.errors import TooMany
 from service.keys import Scope
+from service.openapi import Node, Responses, rerank_refusals
 from service.rerank import Reply
 from service.texts import MAX_NAME
 
@@ -36,27 +39,63 @@ PATHS: Final = (
 router = APIRouter(tags=["rerank"], dependencies=[needs(Scope.RERANK)], route_class=DialectRoute)
 
 IdempotencyKey = Annotated[
-    str | None, Header(alias="Idempotency-Key", min_length=1, max_length=MAX_NAME)
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=MAX_NAME,
+        description="Yours: the same key and body get the same decision again, for ten minutes.",
+    ),
 ]
-HEADERS: Final = (
-    "X-Rankloop-Decision",
-    "X-Rankloop-Version",
-    "x-total-time",
-    "x-queue-time",
-    "x-tokenization-time",
-    "x-inference-time",
-)
-_SCHEMAS: Final = {name: {"schema": {"type": "string"}} for name in HEADERS}
-RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
-    200: {"model": AnyResponse, "headers": _SCHEMAS}
+
+
+def _header(description: str, **schema: str | int) -> Node:
+    return {"description": description, "required": True, "schema": schema}
+
+
+HEADERS: Final[Mapping[str, Node]] = {
+    "X-Rankloop-Decision": _header("The decision.", type="string", format="uuid"),
+    "X-Rankloop-Version": _header("The model that scored.", type="string"),
+    "x-total-time": _header("Milliseconds of it all.", type="integer", minimum=0),
+    "x-queue-time": _header("Milliseconds before the model.", type="integer", minimum=0),
+    "x-tokenization-time": _header("Milliseconds of reading.", type="integer", minimum=0),
+    "x-inference-time": _header("Milliseconds of the model.", type="integer", minimum=0),
 }
-INFINITY_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
-    200: {"model": StringsResponse | AnyResponse, "headers": _SCHEMAS}
+_ID: Final = "$response.header.X-Rankloop-Decision"
+LINKS: Final[Node] = {
+    "decision": {
+        "operationId": "decision",
+        "parameters": {"decision_id": _ID},
+        "description": "What is remembered of it.",
+    },
+    "answer": {
+        "operationId": "answer",
+        "parameters": {"decision_id": _ID},
+        "description": "Say what the LLM did with the documents.",
+    },
+    "feedback": {
+        "operationId": "say",
+        "requestBody": {"decision_id": _ID},
+        "description": "Say how good it was.",
+    },
+}
+RESPONSES: Final[Responses] = {
+    200: {
+        "model": AnyResponse,
+        "description": "The ranking, in the words of the dialect",
+        "headers": HEADERS,
+        "links": LINKS,
+    },
+    **rerank_refusals(400, 401, 403, 404, 413, 422, 429, 503),
+}
+INFINITY_RESPONSES: Final[Responses] = {
+    **RESPONSES,
+    200: {**RESPONSES[200], "model": StringsResponse | AnyResponse},
 }
 
 
 async def ranked(  # noqa: PLR0917 -- FastAPI fills them by name
-    body: AnyRequest,
+    body: Annotated[AnyRequest, Body(openapi_examples=examples.RERANK)],
     request: Request,
     reranker: TheReranker,
     settings: TheSettings,

@@ -3,9 +3,9 @@
 from typing import Annotated, Final
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from service.schemas.strict import Strict
+from service.schemas.strict import Out, Strict
 from service.texts import Text
 
 MAX_USED: Final = 100
@@ -23,12 +23,11 @@ class Match(Strict):
     """How long ago it may have been."""
 
 
-class Matched(BaseModel):
+class Matched(Out):
     """The newest decision that it can be, one without an answer first."""
 
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
-
     decision_id: UUID
+    """To answer, and to speak of."""
     used: list[int]
     """Request positions of the used documents, as an answer names them."""
     answered: bool

@@ -4,10 +4,10 @@ from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from service.schemas.scalars import Note
-from service.schemas.strict import Strict
+from service.schemas.scalars import WHOLE, Note
+from service.schemas.strict import Out, Strict
 from service.texts import Name
 
 T = TypeVar("T")
@@ -21,95 +21,142 @@ class Rollback(Strict):
     line: Name | None = None
     """The service's own line when absent."""
     reason: Annotated[Note, Field(min_length=1)]
-    expected_epoch: Annotated[int, Field(ge=1)] | None = None
+    """Why, for whoever reads it later."""
+    expected_epoch: Annotated[int, Field(ge=1), WHOLE] | None = None
     """Refuse when the line is not at this epoch any more."""
 
 
-class _Out(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, from_attributes=True, use_attribute_docstrings=True, protected_namespaces=()
-    )
-
-
-class Listed(_Out, Generic[T]):
+class Listed(Out, Generic[T]):
     """Newest first."""
 
     object: Literal["list"] = "list"
+    """Always `list`."""
     data: list[T]
+    """The entries."""
 
 
-class Model(_Out):
+class Model(Out):
     """One version of the model."""
 
     id: str
     """The version."""
     object: Literal["model"] = "model"
     line: str
+    """The line that it belongs to."""
     live: bool
     """Whether it is the champion that its line serves."""
     status: str
+    """What has become of it, as `candidate`, `champion` or `retired`."""
     base: str
+    """The family of models that it grew from."""
     parent: str | None
+    """The version that it was trained from."""
     run_id: UUID | None
+    """The training round that made it."""
     precisions: list[str]
+    """The variants that it can be served in."""
     created_at: datetime
+    """When it was registered."""
 
 
-class Promotion(_Out):
+class Promotion(Out):
     """A change of what is served; each is a new epoch, a rollback too."""
 
     line: str
+    """The line that it changed."""
     epoch: int
+    """Which change of the line it is, counted from 1."""
     previous_epoch: int
+    """The epoch that it replaced; 0 before the first."""
     action: str
+    """What was done, as `promote` or `rollback`."""
     version: str
+    """What is served since."""
     canary_version: str | None
+    """A second version that answers a share of the requests."""
     canary_share: float
+    """That share."""
     actor: str
+    """Who did it."""
     reason: str
+    """Why, in their words."""
     run_id: UUID | None
+    """The training round that led to it."""
     evaluation_id: UUID | None
+    """The verdict that it rests on."""
     created_at: datetime
+    """When it was done."""
 
 
-class Run(_Out):
+class Run(Out):
     """One training round."""
 
     run_id: UUID
+    """Its id."""
     line: str
+    """The line that it trained for."""
     status: str
+    """How far it came, as `promoted` or `rejected`."""
     champion: str
+    """The version that it started from."""
     produced: str | None
+    """The version that it made."""
     spec_id: str
+    """The reward that it learned from."""
     spec_version: int
+    """Of that reward."""
     n_decisions: int | None
+    """How many decisions it learned from."""
     config: dict[str, Any]
     """The trainer's settings at that time."""
     skipped: dict[str, Any]
+    """How many it could not learn from, by the reason."""
     metrics: dict[str, Any]
+    """What it measured on its way."""
     error: str | None
+    """Why it failed."""
     started_at: datetime
+    """When it began."""
     ended_at: datetime | None
+    """When it was done."""
 
 
-class Evaluation(_Out):
+class Evaluation(Out):
     """A verdict of the gate, with its evidence."""
 
     evaluation_id: UUID
+    """Its id."""
     run_id: UUID | None
+    """The training round that asked for it."""
     line: str
+    """The line that it was made for."""
     version: str
+    """The version on trial."""
     champion: str
+    """What it was compared with."""
     kind: str
+    """What kind of comparison it is."""
     estimator: str
+    """How the difference was estimated."""
     verdict: str
+    """What it comes to, as `pass` or `refuse`."""
     reason: str
+    """Why, in words."""
     estimate: float | None
+    """By how much the version is better."""
     low: float | None
+    """The lower end of the interval around it."""
     high: float | None
+    """The upper end."""
     alpha: float | None
+    """How often such an interval misses."""
     n: int | None
+    """How many decisions it rests on."""
     clusters: int | None
+    """How many independent groups they form."""
     effective_share: float | None
+    """How much of them the weights leave."""
     detail: dict[str, Any]
+    """The rest of the evidence."""
     created_at: datetime
+    """When it was made."""

@@ -1,4 +1,4 @@
-"""How our own endpoints read a body: unknown fields are refused by name, and nothing is guessed."""
+"""How our own endpoints read a body and write one: unknown fields are refused by name, and nothing is guessed."""
 
 from pydantic import BaseModel, ConfigDict
 
@@ -8,4 +8,12 @@ class Strict(BaseModel):
 
     model_config = ConfigDict(
         extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class Out(BaseModel):
+    """A response body."""
+
+    model_config = ConfigDict(
+        frozen=True, from_attributes=True, use_attribute_docstrings=True, protected_namespaces=()
     )

@@ -138,7 +138,7 @@ async def test_an_id_that_we_did_not_mint_is_unknown_and_an_old_one_is_gone(memo
 IMPOSSIBLE: list[Any] = [
     {"used_k": 4},
     {"used_k": -1},
-    {"used_k": 1.0},
+    {"used_k": 1.5},
     {"used_k": "1"},
     {"used_k": True},
     {"used_k": 10**30},

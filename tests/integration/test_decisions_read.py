@@ -180,7 +180,7 @@ async def test_a_decision_on_its_way_is_waited_for(memory: Memory):
     assert told["id"] == str(decision.id)
 
 
-async def test_what_is_nobodys_is_unknown_and_what_is_no_id_is_refused(memory: Memory):
+async def test_what_is_nobodys_is_unknown_and_so_is_what_is_no_id(memory: Memory):
     purged_id = memory.mint(datetime.now(UTC) - timedelta(days=90))
     foreign_id = ids.mint("another", secret=SECRET, now=datetime.now(UTC))
     await memory.decide(id=foreign_id, tenant="another")
@@ -190,5 +190,5 @@ async def test_what_is_nobodys_is_unknown_and_what_is_no_id_is_refused(memory: M
     purged = await memory.client.get(f"/v1/decisions/{purged_id}")
     nonsense = await memory.client.get("/v1/decisions/5")
 
-    assert (unknown.status_code, foreign.status_code, nonsense.status_code) == (404, 404, 422)
+    assert (unknown.status_code, foreign.status_code, nonsense.status_code) == (404, 404, 404)
     assert purged.status_code == 410

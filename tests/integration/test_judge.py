@@ -215,7 +215,7 @@ async def test_an_unknown_lease_and_bad_requests_are_refused(memory: Memory):
     ]
     replies = [await memory.client.post("/v1/judge/lease", json=body) for body in bad]
 
-    assert (unknown.status_code, no_id.status_code) == (404, 422)
+    assert (unknown.status_code, no_id.status_code) == (404, 404)
     assert {reply.status_code for reply in replies} == {422}
 
 

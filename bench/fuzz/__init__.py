@@ -1,0 +1,1 @@
+"""Generated and hostile requests against the whole API of a real service."""

@@ -75,6 +75,11 @@ ENVIRONMENTS: Final = (
         ),
         requirements=("requirements-cohere7.txt", "requirements-litellm.txt"),
     ),
+    Environment(
+        name="frameworks",
+        modules=("frameworks",),
+        requirements=("../../tests/compat/requirements.txt",),
+    ),
     Environment(name="recorded", modules=("dify", "open_webui", "r2r", "ragflow")),
 )
 

@@ -17,6 +17,7 @@ from rankloop.client.values import (
     Feedback,
     Id,
     Kept,
+    Matched,
     Ranked,
     Ranking,
     Refused,
@@ -186,8 +187,8 @@ def decision(decision_id: Id) -> Call[dict[str, Any]]:
     return Call(method="GET", path=f"/v1/decisions/{_part(decision_id)}", read=dict)
 
 
-def match(query: str, used: Sequence[str], *, within_s: float | None = None) -> Call[str]:
-    """The id of the decision that was made from this query and had these documents, for an app that lost it.
+def match(query: str, used: Sequence[str], *, within_s: float | None = None) -> Call[Matched]:
+    """The decision that was made from this query and showed these documents, for an app that lost its id.
 
     used: the documents of the prompt, each as its text or as the SHA-256 of it in hexadecimal.
     within_s: how long ago it may have been made.
@@ -197,7 +198,11 @@ def match(query: str, used: Sequence[str], *, within_s: float | None = None) -> 
         method="POST",
         path="/v1/decisions/match",
         json=body,
-        read=lambda reply: str(reply["decision_id"]),
+        read=lambda reply: Matched(
+            decision_id=str(reply["decision_id"]),
+            used=tuple(reply["used"]),
+            answered=reply["answered"],
+        ),
     )
 
 

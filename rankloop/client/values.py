@@ -69,6 +69,17 @@ class Ranking:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Matched:
+    """A decision that was found by its content."""
+
+    decision_id: str
+    used: tuple[int, ...]
+    """Request positions of the documents of the prompt, for the answer."""
+    answered: bool
+    """Whether somebody said already what the LLM did."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:
     """An answer that is stored. `pending`: its decision is on its way, both meet in the database."""
 

@@ -106,6 +106,18 @@ async def test_one_lap_of_the_loop(url: str, service: Service):
     assert [said["retracted"] for said in decision["feedback"]] == [False, True]
 
 
+async def test_an_app_that_lost_the_id_finds_its_decision(url: str, service: Service):
+    async with AsyncClient(url) as rankloop:
+        ranking = await rankloop.rerank(QUERY, DOCUMENTS)
+        await service.logged()
+        found = await rankloop.match(QUERY, ranking.texts[:2])
+        await rankloop.answer(found.decision_id, used=found.used, text="Two years.")
+
+    assert found.decision_id == ranking.id
+    assert list(found.used) == [result.index for result in ranking.results[:2]]
+    assert not found.answered
+
+
 async def test_the_documented_lap_runs(url: str, service: Service):
     block = re.search(r"```python\n(.*?)```", DOCUMENT.read_text(), flags=re.DOTALL)
     assert block is not None
@@ -177,7 +189,7 @@ async def test_a_reply_that_was_lost_makes_no_second_row(
         (lambda client, id_: client.rerank(" ", DOCUMENTS), Invalid, "Invalid"),
         (lambda client, id_: client.answer(NOBODY, used_k=1), NotFound, "UnknownDecision"),
         (lambda client, id_: client.answer(id_, used_k=2), Conflict, "AnsweredOtherwise"),
-        (lambda client, id_: client.decision("nonsense"), Invalid, "Invalid"),
+        (lambda client, id_: client.match("what", ["nobody used it"]), NotFound, "UnknownDecision"),
         (
             lambda client, id_: client.feedback(id_, "thumb", value=False, idempotency_key="same"),
             Invalid,

@@ -30,7 +30,7 @@ FRAMEWORKS = ("haystack", "langchain", "llamaindex")
 
 def _pins(file: str) -> dict[str, str]:
     lines = (ROOT / file).read_text().splitlines()
-    pins = [line.split("==") for line in lines if not line.startswith("#")]
+    pins = [line.split("==") for line in lines if line and not line.startswith("#")]
     return {canonicalize_name(name): version for name, version in pins}
 
 

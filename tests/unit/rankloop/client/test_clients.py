@@ -15,6 +15,7 @@ from rankloop.client import (
     Feedback,
     Invalid,
     Kept,
+    Matched,
     Overloaded,
     Refused,
     Retries,
@@ -165,11 +166,11 @@ def test_feedback_is_taken_back_with_its_decision():
 
 
 def test_a_lost_decision_is_found_by_its_content():
-    wire = Wire({"decision_id": DECISION})
+    wire = Wire({"decision_id": DECISION, "used": [2, 0], "answered": False})
 
     found = client(wire).match("how long", ["two years"], within_s=60)
 
-    assert found == DECISION
+    assert found == Matched(decision_id=DECISION, used=(2, 0), answered=False)
     assert wire.requests[0].url.path == "/v1/decisions/match"
     assert wire.bodies == [{"query": "how long", "used": ["two years"], "within_s": 60}]
 

@@ -3,13 +3,14 @@
 import ast
 import re
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
 from bench.compat.client import Target
 
 NAME: Final = "docs/api.md"
-VERSION: Final = "of this tree"
+VERSION: Final = f"beside cohere {version('cohere')}"
 ROOT: Final = Path(__file__).parents[3]
 
 

@@ -5,11 +5,13 @@ from importlib.metadata import version
 from typing import Final
 
 import litellm
-from litellm.exceptions import AuthenticationError, RateLimitError
+from litellm.exceptions import APIError, AuthenticationError, BadRequestError, RateLimitError
 
 from bench.compat.client import Call, Client, Raises, Ranking
 
 VERSION: Final = version("litellm")
+
+litellm.suppress_debug_info = True
 
 
 def rank(call: Call, *, model: str, path: str) -> Ranking:
@@ -33,14 +35,14 @@ CLIENTS: Final = [
         version=VERSION,
         rank=partial(rank, model=model, path=path),
         unauthorized=Raises(kind=AuthenticationError, says="key"),
-        too_many=Raises(kind=Exception, says="more than"),
+        too_many=Raises(kind=too_many, says="more than"),
         overloaded=Raises(kind=RateLimitError, says="too much work"),
     )
-    for model, path in (
-        ("cohere/any", ""),
-        ("cohere/any", "/v1/rerank"),
-        ("infinity/any", "/infinity"),
-        ("hosted_vllm/any", ""),
-        ("huggingface/any", ""),
+    for model, path, too_many in (
+        ("cohere/any", "", BadRequestError),
+        ("cohere/any", "/v1/rerank", BadRequestError),
+        ("infinity/any", "/infinity", BadRequestError),
+        ("hosted_vllm/any", "", BadRequestError),
+        ("huggingface/any", "", APIError),  # 413, for which it has no class of its own
     )
 ]

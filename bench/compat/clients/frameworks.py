@@ -1,4 +1,4 @@
-"""Our rerankers for LangChain, LlamaIndex and Haystack, and the apps of `examples/apps`, as `tests/compat` tries them."""
+"""Our rerankers for LangChain, LlamaIndex and Haystack, and the example apps, as `tests/compat` tries them."""
 
 import os
 import subprocess

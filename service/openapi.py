@@ -34,6 +34,9 @@ _RETRY_AFTER: Final[Node] = {
         "schema": {"type": "integer", "minimum": 1},
     }
 }
+_FASTAPIS_OWN: Final = "HTTPValidationError"
+_LEFT_OVER: Final = (_FASTAPIS_OWN, "ValidationError", "JsonValue")
+"""Schemas that nothing refers to."""
 _COME_BACK: Final = frozenset({409, 429, 503})
 
 
@@ -74,10 +77,15 @@ class Documented(FastAPI):
 def _completed(document: Node, settings: ServiceSettings) -> Node:
     schemas: Node = document["components"]["schemas"]
     schemas |= _problems()
+    for name in _LEFT_OVER:
+        schemas.pop(name, None)
     for node in _nodes(document):
         # The dialects exclude each other, and a generator need not know that.
         if "oneOf" in node:
             node["anyOf"] = node.pop("oneOf")
+        # An id in a path is one already, or the path is another: FastAPI does not know.
+        if _FASTAPIS_OWN in str(node.get("422")):
+            del node["422"]
         if node.get("maxItems") == MAX_DOCUMENTS:
             node["maxItems"] = settings.service_max_documents
         if "security" in node and not settings.keys_required:
@@ -98,6 +106,8 @@ def _nodes(value: object) -> Iterator[Node]:
     """Every object of the document."""
     if isinstance(value, dict):
         yield value
-    parts = value.values() if isinstance(value, dict) else value
-    for part in list(parts) if isinstance(value, dict | list) else ():
-        yield from _nodes(part)
+        for part in list(value.values()):
+            yield from _nodes(part)
+    if isinstance(value, list):
+        for part in value:
+            yield from _nodes(part)

@@ -1,5 +1,6 @@
 """The service under fire: a process of its own on a socket, with real servers and a tiny model that changes."""
 
+import json
 import os
 import secrets
 import socket
@@ -12,7 +13,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import psutil
@@ -20,7 +21,7 @@ from sqlalchemy import Engine, create_engine
 
 import migrations
 from contract.store import Store
-from rankloop import embedded
+from rankloop import embedded, leash
 from service import key_table
 from service.key_table import Purpose
 from service.keys import Scope
@@ -48,6 +49,12 @@ class Target:
     def address(self) -> tuple[str, int]:
         parts = urlsplit(self.url)
         return str(parts.hostname), int(parts.port or 0)
+
+    def document(self) -> Any:  # noqa: ANN401 -- JSON
+        """Its OpenAPI document."""
+        with closing(HTTPConnection(*self.address, timeout=START_S)) as connection:
+            connection.request("GET", "/openapi.json")
+            return json.loads(connection.getresponse().read())
 
     def rss_bytes(self) -> int:
         """Resident memory."""
@@ -106,15 +113,18 @@ def _key(engine: Engine, *, pepper: bytes) -> str:
         return key_table.create(connection, purpose, pepper=pepper).text
 
 
+def _inherited() -> dict[str, str]:
+    """Settings of whoever runs us are not the target's."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("RANKLOOP_")}
+    return own | {"PYTHONPATH": str(TREE)}
+
+
 @contextmanager
 def _process(environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "service"],
-            env=os.environ | environment,
-            cwd=TREE,
-            stdout=output,
-            stderr=output,
+        # On a leash: it ends with us, however we do.
+        process = leash.start(
+            [sys.executable, "-m", "service"], output=output, env=_inherited() | environment
         )
     try:
         yield process

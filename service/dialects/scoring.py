@@ -46,7 +46,8 @@ Texts = TypeAliasType(
 def _told_by_sides(schema: dict[str, Any]) -> None:
     """Both sides of one pair of names are given, and are not null."""
     given = {"not": {"type": "null"}}
-    schema |= told_by(never=("texts", "passages", "input"))
+    schema |= told_by(never=("texts", "passages"))
+    schema["not"]["anyOf"].append({"required": ["input"], "not": {"required": ["documents"]}})
     schema["anyOf"] = [
         {"required": list(pair), "properties": dict.fromkeys(pair, given)} for pair in SIDES
     ]

@@ -1,10 +1,12 @@
 """Reranking, in every dialect and on every path that a client may have been written for."""
 
+import json
 from collections.abc import Mapping
 from typing import Annotated, Final, TypeAlias
 
 from fastapi import APIRouter, Body, Depends, Header, Request
 from pydantic import BaseModel
+from pydantic_core import PydanticSerializationError
 from starlette.responses import Response
 
 from service import examples
@@ -149,10 +151,18 @@ for path in PATHS:
 
 def _response(reply: Reply, body: BaseModel) -> Response:
     return Response(
-        body.model_dump_json(exclude_none=True),
+        _encoded(body),
         media_type="application/json",
         headers=_headers(reply),
     )
+
+
+def _encoded(answer: BaseModel) -> str:
+    try:
+        return answer.model_dump_json(exclude_none=True)
+    except PydanticSerializationError:
+        # A document that comes back may hold half of a surrogate pair, which only an escape can write.
+        return json.dumps(answer.model_dump(exclude_none=True))
 
 
 def _headers(reply: Reply) -> dict[str, str]:

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from service.schemas.scalars import WHOLE, Note
 from service.schemas.strict import Out, Strict
@@ -29,6 +29,8 @@ class Rollback(Strict):
 class Listed(Out, Generic[T]):
     """Newest first."""
 
+    model_config = ConfigDict(json_schema_extra={"description": "Newest first."})
+
     object: Literal["list"] = "list"
     """Always `list`."""
     data: list[T]
@@ -41,6 +43,7 @@ class Model(Out):
     id: str
     """The version."""
     object: Literal["model"] = "model"
+    """Always `model`."""
     line: str
     """The line that it belongs to."""
     live: bool

@@ -41,8 +41,8 @@ class Models:
 
         Raises `NoModelYet`, and `UnknownLine` where such names are refused.
         """
-        is_known = line in self._announced or self._refuses_unknown
-        name = line if line is not None and is_known else self._default_line
+        is_ours = line in self._announced or line in self._serving or self._refuses_unknown
+        name = line if line is not None and is_ours else self._default_line
         if (model := self._serving.get(name)) is not None:
             return model
         if name in self._announced:

@@ -505,7 +505,6 @@ async def test_without_named_origins_no_page_of_another_is_answered(service: Ser
 @pytest.mark.parametrize(
     ("path", "body"),
     [
-        ("/v1/rerank", ASKED),
         ("/v1/feedback", a_statement(UUID(ANYWHERE))),
         (f"/v1/decisions/{ANYWHERE}/answer", {"used_k": 1}),
     ],
@@ -519,3 +518,18 @@ async def test_a_body_has_nothing_to_say_about_the_tenant(
 
     assert reply.status_code == 422
     assert "tenant" in reply.json()["detail"]
+
+
+async def test_a_ranking_is_the_keys_tenants_whatever_its_body_says(
+    service: Service, engine: Engine
+):
+    own, others = (keyholders.make(engine, *Scope, tenant=name) for name in ("acme", "another"))
+
+    ranked = await service.client.post(
+        "/v1/rerank", json=ASKED | {"tenant": "another"}, headers=header(own)
+    )
+    await service.logged()
+    path = f"/v1/decisions/{ranked.json()['id']}"
+    replies = [await service.client.get(path, headers=header(key)) for key in (own, others)]
+
+    assert [reply.status_code for reply in replies] == [200, 404]

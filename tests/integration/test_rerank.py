@@ -128,18 +128,28 @@ async def test_documents_come_back_as_they_were_sent_when_asked_for(greedy: Serv
     assert body["results"][0]["document"] == sent
 
 
-async def test_a_line_is_chosen_by_model_and_an_unknown_one_is_not_found(
+async def test_a_line_is_chosen_by_model_and_any_other_name_is_the_default(
     greedy: Service, tmp_path: Path
 ) -> None:
     models.make(tmp_path / "other", seed=2)
     live = greedy.place(tmp_path / "other", line="legal")
 
     body = await greedy.rerank(DOCUMENTS, model="legal")
-    refused = await greedy.client.post(
-        "/v1/rerank", json={"query": QUERY, "documents": DOCUMENTS, "model": "nobody"}
-    )
+    other = await greedy.rerank(DOCUMENTS, model="nobody")
 
     assert (body["model"], body["meta"]["version"]) == ("legal", live.version)
+    assert other["model"] == "default"
+
+
+async def test_an_unknown_line_is_not_found_where_that_is_wanted(tmp_path: Path) -> None:
+    models.make(tmp_path / "version")
+    settings = serving.settings(tmp_path, service_refuse_unknown_models=True)
+    async with serving.running(settings) as service:
+        service.place(tmp_path / "version")
+        refused = await service.client.post(
+            "/v1/rerank", json={"query": QUERY, "documents": DOCUMENTS, "model": "nobody"}
+        )
+
     assert refused.status_code == 404
     assert refused.headers["content-type"] == "application/problem+json"
 

@@ -154,3 +154,28 @@ NACK: Final[dict[str, Example]] = {
 ROLLBACK: Final[dict[str, Example]] = {
     "back": _example("To the champion before", {"reason": "complaints since this morning"}),
 }
+
+TRACES: Final[dict[str, Example]] = {
+    "nothing": _example("An export of nothing", {"resourceSpans": []}),
+    "a span": _example(
+        "A span that says nothing of rankings or answers",
+        {
+            "resourceSpans": [
+                {
+                    "scopeSpans": [
+                        {
+                            "spans": [
+                                {
+                                    "traceId": "5b8efff798038103d269b633813fc60c",
+                                    "spanId": "eee19b7ec3c1b174",
+                                    "parentSpanId": "eee19b7ec3c1b173",
+                                    "name": "answer",
+                                }
+                            ]
+                        }
+                    ]
+                }
+            ]
+        },
+    ),
+}

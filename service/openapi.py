@@ -24,6 +24,7 @@ _SAID: Final[Mapping[int, str]] = {
     409: "It contradicts what is there already, or comes too early",
     410: "The id is one of ours, and its decision is no longer stored",
     413: "The body is larger than it may be",
+    415: "It is encoded in a way that is not understood here",
     422: "It has been understood, and cannot be done",
     429: "More work waits than can be done soon",
     503: "There is no model yet, or the database is away",

@@ -78,7 +78,7 @@ ENVIRONMENTS: Final = (
     Environment(
         name="frameworks",
         modules=("frameworks",),
-        requirements=("../../tests/compat/requirements.txt",),
+        requirements=("requirements-frameworks.txt",),
     ),
     Environment(name="recorded", modules=("dify", "open_webui", "r2r", "ragflow")),
 )

@@ -1,12 +1,13 @@
 """`POST /v1/traces`: OTLP over HTTP."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Header, Request, Response
 
-from service import otlp
+from service import examples, otlp
 from service.dependencies import needs
 from service.keys import Scope
+from service.openapi import Node, Responses, refusals
 from service.stores import TheTraces
 
 MAX_BYTES: Final = 16 << 20
@@ -14,41 +15,50 @@ MAX_BYTES: Final = 16 << 20
 
 router = APIRouter(tags=["answers"], dependencies=[needs(Scope.RERANK, Scope.FEEDBACK)])
 
-BODY: Final[dict[str, Any]] = {
+BODY: Final[Node] = {
     "requestBody": {
         "required": True,
         "description": "An ExportTraceServiceRequest of OpenTelemetry's protocol.",
         "content": {
-            otlp.JSON: {"schema": {"type": "object"}, "example": {"resourceSpans": []}},
+            otlp.JSON: {"schema": {"type": "object"}, "examples": examples.TRACES},
             otlp.PROTOBUF: {"schema": {"type": "string", "format": "binary"}},
         },
     }
 }
+RESPONSES: Final[Responses] = {
+    200: {
+        "description": "Taken",
+        "content": {otlp.JSON: {"schema": {"type": "object"}}, otlp.PROTOBUF: {}},
+        "headers": {
+            "X-Rankloop-Answers": {
+                "description": "How many answers these spans completed.",
+                "required": True,
+                "schema": {"type": "integer", "minimum": 0},
+            }
+        },
+    },
+    **refusals(400, 401, 403, 413, 415, 422, 503),
+}
+ContentType = Annotated[str, Header(alias="Content-Type", include_in_schema=False)]
+ContentEncoding = Annotated[
+    str | None,
+    Header(alias="Content-Encoding", description="`gzip`, where the body is packed."),
+]
 
 
 @router.post(
     "/v1/traces",
+    operation_id="traces",
     max_body_size=MAX_BYTES,
     openapi_extra=BODY,
     response_class=Response,
-    responses={
-        200: {
-            "description": "Taken",
-            "content": {otlp.JSON: {"schema": {"type": "object"}}, otlp.PROTOBUF: {}},
-            "headers": {
-                "X-Rankloop-Answers": {
-                    "description": "How many answers these spans completed.",
-                    "schema": {"type": "integer"},
-                }
-            },
-        }
-    },
+    responses=RESPONSES,
 )
 async def take(
     request: Request,
     traces: TheTraces,
-    content_type: Annotated[str, Header(alias="Content-Type")] = "",
-    content_encoding: Annotated[str | None, Header(alias="Content-Encoding")] = None,
+    content_type: ContentType = "",
+    content_encoding: ContentEncoding = None,
 ) -> Response:
     """Finds rankings and the answers made from them in what tracing tools send: nothing else is kept."""
     spans = otlp.decode(

@@ -1,17 +1,17 @@
 """`GET /v1/flow`: how much of what passes through the loop can be learned from, and where it is lost."""
 
-from pydantic import BaseModel, ConfigDict
+from service.schemas.strict import Out
 
 
-class Flow(BaseModel):
+class Flow(Out):
     """Counts of one tenant's decisions of a line, and of what was said of them."""
 
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
-
     line: str
+    """Whose decisions these are."""
     within_s: float
     """How far back it looks."""
     decisions: int
+    """All of them."""
     explored: int
     """Decisions whose order was drawn."""
     not_learnable: dict[str, int]
@@ -25,6 +25,7 @@ class Flow(BaseModel):
     answered_with_text: int
     """The others cannot be judged."""
     answered_with_citations: int
+    """Decisions whose answer says what it cites."""
     not_a_prefix: int
     """Answers that used something else than the beginning of what was shown."""
     spoken_of: int

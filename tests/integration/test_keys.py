@@ -523,14 +523,16 @@ async def test_a_body_has_nothing_to_say_about_the_tenant(
     assert "tenant" in reply.json()["detail"]
 
 
-async def test_a_reranking_body_that_names_a_tenant_is_read_as_if_it_did_not(
+async def test_a_ranking_is_the_keys_tenants_whatever_its_body_says(
     service: Service, engine: Engine
 ):
-    ours, theirs = (keyholders.make(engine, *Scope, tenant=name) for name in ("ours", "theirs"))
-    body = ASKED | {"tenant": "theirs"}
+    own, others = (keyholders.make(engine, *Scope, tenant=name) for name in ("acme", "another"))
 
-    reply = await service.client.post("/v1/rerank", json=body, headers=header(ours))
+    ranked = await service.client.post(
+        "/v1/rerank", json=ASKED | {"tenant": "another"}, headers=header(own)
+    )
+    await service.logged()
+    path = f"/v1/decisions/{ranked.json()['id']}"
+    replies = [await service.client.get(path, headers=header(key)) for key in (own, others)]
 
-    path = f"/v1/decisions/{reply.json()['id']}"
-    assert (await service.client.get(path, headers=header(ours))).status_code == 200
-    assert (await service.client.get(path, headers=header(theirs))).status_code == 404
+    assert [reply.status_code for reply in replies] == [200, 404]

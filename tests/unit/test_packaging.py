@@ -69,7 +69,7 @@ def test_the_wheel_brings_the_command(wheel: zipfile.ZipFile) -> None:
 
 @pytest.mark.parametrize("extra", EXTRAS)
 def test_a_tested_release_is_pinned_for_what_an_extra_declares(extra: str) -> None:
-    pins = _pins("tests/compat/requirements.txt") if extra in FRAMEWORKS else PINS
+    pins = _pins("bench/compat/requirements-frameworks.txt") if extra in FRAMEWORKS else PINS
     declared = [need for need in map(Requirement, EXTRAS[extra]) if need.name != "rankloop"]
 
     for need in declared:

@@ -7,13 +7,17 @@ from collections.abc import AsyncIterator
 import uvicorn
 from fastapi import FastAPI
 
+from service.connection import Connection
 from tests.serving import until
 
 
 @contextlib.asynccontextmanager
 async def on_a_socket(app: FastAPI) -> AsyncIterator[str]:
     """Its URL; whoever made the app runs its lifespan."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, lifespan="off", log_level="critical"))
+    config = uvicorn.Config(
+        app, port=0, http=Connection, ws="none", lifespan="off", log_level="critical"
+    )
+    server = uvicorn.Server(config)
     # The test's process keeps its own signal handlers.
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
     serving = asyncio.create_task(server.serve())

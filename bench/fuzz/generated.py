@@ -7,8 +7,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from bench.fuzz.hooks import TALLY
-from bench.fuzz.tally import Tally
+from bench.fuzz.tally import SAVED_AT, Tally
 from bench.fuzz.target import TREE, Target
 
 CONFIG: Final = Path(__file__).with_name("schemathesis.toml")
@@ -33,7 +32,7 @@ def attack(target: Target, folder: Path, *, requests: int, seed: int) -> Tally:
             *("--seed", str(seed)),
             *("--report", "json", "--report-json-path", report),
         ],
-        env=os.environ | {"PYTHONPATH": str(TREE), TALLY: str(counts)},
+        env=os.environ | {"PYTHONPATH": str(TREE), SAVED_AT: str(counts)},
         cwd=folder,
         check=False,
     )

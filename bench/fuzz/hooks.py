@@ -15,11 +15,8 @@ from schemathesis import Case, HookContext, Response
 from schemathesis.core.failures import Failure
 from schemathesis.openapi.checks import RejectedPositiveData
 
-from bench.fuzz.tally import Tally
+from bench.fuzz.tally import SAVED_AT, Tally
 from service.texts import MAX_NAME
-
-TALLY: Final = "FUZZ_TALLY"
-"""Names the file that the counts go to."""
 
 UNSAYABLE: Final = {
     "as many as there are texts": "two lists of the same length",
@@ -93,8 +90,8 @@ def _with_a_key_of_its_own(request: requests.PreparedRequest) -> requests.Prepar
 
 
 def _save() -> None:
-    if TALLY in os.environ:
-        _tally.save(Path(os.environ[TALLY]))
+    if SAVED_AT in os.environ:
+        _tally.save(Path(os.environ[SAVED_AT]))
 
 
 atexit.register(_save)

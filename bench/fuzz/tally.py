@@ -8,6 +8,8 @@ from typing import Final, Self
 
 MAX_ERROR_BYTES: Final = 1024
 MAX_FINDINGS: Final = 50
+SAVED_AT: Final = "FUZZ_TALLY"
+"""Names the file where another process leaves what it counted."""
 
 
 @dataclass(slots=True, kw_only=True)

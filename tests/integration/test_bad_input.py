@@ -109,6 +109,25 @@ async def test_what_clients_of_others_send_is_accepted(service: Service, name: s
     assert response.status_code == 200, response.text
 
 
+async def test_half_a_surrogate_pair_comes_back_as_it_came(service: Service) -> None:
+    cut = {"text": "a", "title": "\ud83d"}
+
+    objects, mixedbread = [
+        await service.client.post(
+            "/v1/rerank",
+            content=json.dumps({"query": "a"} | body),
+            headers={"content-type": "application/json"},
+        )
+        for body in (
+            {"documents": [cut], "return_documents": True},
+            {"input": [cut], "return_input": True},
+        )
+    ]
+
+    assert objects.json()["results"][0]["document"] == cut
+    assert mixedbread.json()["data"][0]["input"] == cut
+
+
 async def test_a_body_in_chunks_is_counted_as_it_comes(service: Service) -> None:
     read = 0
 

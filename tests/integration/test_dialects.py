@@ -80,6 +80,58 @@ async def test_rank_fields_say_where_the_text_is(service: Service) -> None:
     assert texts == {0: "title: red\nbody: sun", 1: "title: old\nbody: cat"}
 
 
+@pytest.mark.parametrize(
+    ("document", "text"),
+    [
+        ({"title": "red", "text": "sun"}, "sun"),
+        ({"text": None, "content": "sun"}, "sun"),
+        ({"content": [{"type": "text", "text": "red"}, {"text": "sun"}, {"image": 1}]}, "red\nsun"),
+        ({"text": ["red"], "page_content": "sun"}, "sun"),
+    ],
+)
+async def test_a_text_is_found_where_it_is(
+    service: Service, document: dict[str, Any], text: str
+) -> None:
+    body = {"query": QUERY, "documents": [document], "return_documents": True}
+
+    plain = await ranked(service, body)
+    asked_for_another = await ranked(service, body | {"rank_fields": ["nowhere"]})
+
+    assert plain["results"][0]["document"]["text"] == text
+    assert asked_for_another["results"][0]["document"]["text"] == text
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("top_n", True),
+        ("top_n", "+1"),
+        ("top_n", "1_0"),
+        ("return_documents", "yes"),
+        ("return_documents", 2),
+        ("truncate", "maybe"),
+    ],
+)
+async def test_what_could_mean_anything_is_refused(
+    service: Service, field: str, value: object
+) -> None:
+    body = {"query": QUERY, "documents": TEXTS, field: value}
+
+    response = await service.client.post("/v1/rerank", json=body)
+
+    assert response.status_code == 422
+    assert field in response.json()["detail"]
+
+
+async def test_sides_that_are_not_scored_are_read_too(service: Service) -> None:
+    body = {"text_1": QUERY, "text_2": TEXTS, "data_2": [{"id": 1}]}
+
+    response = await service.client.post("/score", json=body)
+
+    assert response.status_code == 422
+    assert response.json()["detail"] == "texts.0: has no text"
+
+
 async def test_raw_scores_are_the_logits_of_the_scores(
     service: Service, ours: list[tuple[int, float]]
 ) -> None:

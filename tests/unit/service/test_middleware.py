@@ -54,5 +54,7 @@ async def test_a_body_too_large_is_a_problem(client: httpx.AsyncClient, metrics:
 
     assert response.status_code == 413
     assert response.headers["content-type"] == "application/problem+json"
-    assert response.json()["detail"] == "the body is larger than it may be"
+    told = response.json()
+    assert told["detail"] == told["message"] == told["error"]["message"]
+    assert told["detail"] == "the body is larger than it may be"
     assert count(metrics, "/items/{name}", 413) == 1

@@ -26,7 +26,8 @@ from bench.fuzz.target import Target
 RESULTS: Final = Path(__file__).parents[1] / "results" / "fuzz.json"
 REQUESTS: Final = 50_000
 WARM_UP: Final = 1_000
-"""Requests before memory is measured: what a service needs to run at all is there then."""
+"""Requests before memory is measured: what a service needs to run at all is there then, and it has met the largest
+bodies that there are."""
 MAX_GROWTH: Final = 1.25
 """Of resident memory, from then to the end."""
 SAMPLE_S: Final = 1.0
@@ -42,6 +43,8 @@ class Memory:
     start: int = 0
     peak: int = 0
     end: int = 0
+    after: dict[str, int] = field(default_factory=dict)
+    """By the kind of requests that came last."""
     _stopped: threading.Event = field(default_factory=threading.Event)
 
     @contextmanager
@@ -88,7 +91,10 @@ def main() -> None:
 def attacked(running: Target, folder: Path, *, requests: int, seed: int) -> dict[str, Any]:
     """What came of at least so many requests, of every kind."""
     document, memory = running.document(), Memory(target=running)
-    warm = dialects.attack(running, document, requests=min(WARM_UP, requests // 10), seed_=seed)
+    warm = sockets.attack(running, requests=min(WARM_UP, requests // 10) // 2, seed=seed)
+    warm.add(
+        dialects.attack(running, document, requests=min(WARM_UP, requests // 10) // 2, seed_=seed)
+    )
     of_sockets, of_dialects = (
         round(requests * share) for share in (SHARE_OF_SOCKETS, SHARE_OF_DIALECTS)
     )
@@ -102,7 +108,9 @@ def attacked(running: Target, folder: Path, *, requests: int, seed: int) -> dict
     }
     tallies = {"warm_up": warm}
     with memory.watched():
-        tallies |= {kind: attack() for kind, attack in kinds.items()}
+        for kind, attack in kinds.items():
+            tallies[kind] = attack()
+            memory.after[kind] = running.rss_bytes()
         missing = requests - sum(tally.requests for tally in tallies.values())
         if missing > 0:
             tallies["more"] = dialects.attack(
@@ -119,6 +127,7 @@ def attacked(running: Target, folder: Path, *, requests: int, seed: int) -> dict
         "status_counts": dict(sorted(total.statuses.items())),
         "rss_start": memory.start,
         "rss_peak": memory.peak,
+        "rss_after": memory.after,
         "rss_end": memory.end,
         "unsayable": dict(total.unsayable),
         "findings": total.findings,

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from contract.tables import answers
 from service import targets, texts
 from service.errors import HttpRefusal, Invalid
+from service.in_time import in_time
 from service.schemas import bodies
 from service.schemas.answers import Answer
 from service.settings import LogText
@@ -47,6 +48,7 @@ class Answers:
     secret: bytes
     log_text: LogText
 
+    @in_time
     async def store(self, decision_id: UUID, answer: Answer) -> tuple[Used, bool]:
         """What was used, and whether the decision has landed. The same answer again changes nothing."""
         target = await self._target(decision_id, answer)

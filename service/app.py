@@ -92,11 +92,13 @@ async def _open(settings: ServiceSettings, metrics: Metrics, stack: AsyncExitSta
     runtime = device.choose(settings.service_device, threads=settings.service_threads)
     secret = settings.secret.get_secret_value().encode()
     engine, redis = _engine(settings), _redis(settings)
-    stack.push_async_callback(engine.dispose)
-    stack.push_async_callback(redis.aclose)
-    log = DecisionLog(engine, settings, metrics=metrics)
+    # Requests that wait for Postgres hold up neither the log nor what is read of keys and models.
+    background = _engine(settings)
+    for closed in (engine.dispose, background.dispose, redis.aclose):
+        stack.push_async_callback(closed)
+    log = DecisionLog(background, settings, metrics=metrics)
     await stack.enter_async_context(log.running())
-    keyring = Keyring(engine, pepper=secret, hold_s=settings.service_keys_hold_s)
+    keyring = Keyring(background, pepper=secret, hold_s=settings.service_keys_hold_s)
     await stack.enter_async_context(kept_running(keyring.poll()))
     models = Models(settings.line, refuses_unknown=settings.service_refuse_unknown_models)
     reranker = Reranker(
@@ -121,13 +123,13 @@ async def _open(settings: ServiceSettings, metrics: Metrics, stack: AsyncExitSta
         health=Health(silent_after_s=_SILENT_S + settings.service_poll_s),
         callers=Callers(keyring=keyring, secret=secret, keys_required=settings.keys_required),
     )
-    follower = _follower(parts)
+    follower = _follower(parts, background)
     await stack.enter_async_context(kept_running(follower.poll()))
     await stack.enter_async_context(kept_running(follower.listen()))
     return parts
 
 
-def _follower(parts: Parts) -> Follower:
+def _follower(parts: Parts, engine: AsyncEngine) -> Follower:
     settings = parts.settings
     loader = Loader(
         Store(settings.artifacts_url),
@@ -138,7 +140,7 @@ def _follower(parts: Parts) -> Follower:
     return Follower(
         parts.models,
         loader=loader,
-        engine=parts.engine,
+        engine=engine,
         redis=parts.redis,
         secret=parts.secret,
         metrics=parts.metrics,
@@ -161,5 +163,6 @@ def _engine(settings: ServiceSettings) -> AsyncEngine:
     return create_async_engine(
         settings.database_url,
         pool_pre_ping=True,
+        pool_timeout=_SOCKET_TIMEOUT_S,
         connect_args={"connect_timeout": _SOCKET_TIMEOUT_S},
     )

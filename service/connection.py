@@ -9,7 +9,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from service.errors import PROBLEM, Told
 
 MAX_HEAD_BYTES: Final = 64 << 10
-"""Of a request line and its headers; checked as they come, so that a little more is read."""
+"""Of a request line and its headers, or of those after a chunked body; checked as they come, so that a little more is
+read."""
 _TOO_LARGE: Final = Told(
     status=431, detail="the request line and headers are larger than they may be"
 )
@@ -36,6 +37,18 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._is_in_head = False
         super().on_headers_complete()
+
+    def on_chunk_header(self) -> None:
+        # What follows the last chunk are headers again.
+        self._is_in_head, self._head_bytes = True, 0
+
+    def on_body(self, body: bytes) -> None:
+        self._is_in_head = False
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._is_in_head = False
+        super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         self._hang_up()

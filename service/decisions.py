@@ -33,6 +33,8 @@ _MAX_RETRY_S: Final = 10.0
 _BEHIND_S: Final = 10.0
 _ROW_BYTES: Final = 2048
 """What a decision weighs beside its texts, roughly."""
+_CANDIDATE_BYTES: Final = 200
+"""What a candidate weighs beside its text: itself, its place in the arrays."""
 
 
 class DecisionLog:
@@ -182,7 +184,10 @@ def _has_no_partition(error: DBAPIError) -> bool:
 
 def size_bytes(decision: Decision) -> int:
     """About how much memory a waiting decision holds."""
-    return _ROW_BYTES + len(decision.query) + sum(len(each.text) for each in decision.candidates)
+    said = [decision.query, *decision.tags, *decision.tags.values()]
+    texts = sum(len(each.text) + len(each.key or "") for each in decision.candidates)
+    rest = _ROW_BYTES + _CANDIDATE_BYTES * len(decision.candidates)
+    return rest + texts + sum(len(each) for each in said)
 
 
 async def store(

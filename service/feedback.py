@@ -8,10 +8,10 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 from uuid import UUID
 
-from sqlalchemy import delete, or_, select, tuple_
+from sqlalchemy import delete, func, or_, select, tuple_
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -21,6 +21,7 @@ from contract.records import Source
 from contract.tables import feedback
 from service import targets
 from service.errors import HttpRefusal, Invalid, KeyReused
+from service.in_time import in_time
 from service.schemas import bodies
 from service.schemas.feedback import Feedback, Kept
 from service.targets import NotLandedYet, Target
@@ -28,9 +29,18 @@ from service.targets import NotLandedYet, Target
 Row: TypeAlias = dict[str, Any]
 Outcome: TypeAlias = Kept | HttpRefusal
 
+MOST_BY_USERS: Final = 100
+"""Statements about one decision, beyond which a feedback token opens nothing."""
+
 _ONCE = ("decision_id", "source_type", "source_id", "idempotency_key")
 _ID = ("decision_id", "feedback_id")
 _IDENTITY = (*_ONCE, "feedback_id")
+
+
+class EnoughSaid(HttpRefusal):
+    """A browser's user has said so much of this decision that no more is taken from a feedback token."""
+
+    status = 409
 
 
 class UnknownFeedback(HttpRefusal):
@@ -56,6 +66,7 @@ class Statements:
     tenant: str
     secret: bytes
 
+    @in_time
     async def store(self, said: Sequence[Said]) -> list[Outcome]:
         """What became of each statement, in order."""
         decision_ids = {statement.body.decision_id for statement in said}
@@ -66,6 +77,17 @@ class Statements:
             kept = iter(await _settle(connection, [row for row in rows if isinstance(row, dict)]))
         return [next(kept) if isinstance(row, dict) else row for row in rows]
 
+    @in_time
+    async def must_have_room(self, decision_id: UUID) -> None:
+        """Raises `EnoughSaid`."""
+        said = select(func.count()).where(
+            feedback.c.decision_id == decision_id, feedback.c.source_type == Source.END_USER
+        )
+        async with self.engine.connect() as connection:
+            if (await connection.scalar(said) or 0) >= MOST_BY_USERS:
+                raise EnoughSaid(f"this decision has {MOST_BY_USERS} statements of users")
+
+    @in_time
     async def retract(self, feedback_id: UUID, *, decision_id: UUID) -> Kept:
         """A tombstone: a statement of its own, which takes the other back.  Raises `UnknownFeedback`."""
         async with self.engine.begin() as connection:

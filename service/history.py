@@ -23,6 +23,7 @@ from contract.tables import (
     training_runs,
 )
 from service import targets
+from service.in_time import in_time
 from service.schemas.history import DecisionRecord, LearningState
 from service.targets import NotLandedYet
 
@@ -42,6 +43,7 @@ class History:
     tenant: str
     secret: bytes
 
+    @in_time
     async def read(self, decision_id: UUID) -> DecisionRecord:
         """Waits a moment for one on its way.  Raises `UnknownDecision`, `DecisionGone`, `NotLandedYet`."""
         for _ in range(LOOKS):

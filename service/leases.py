@@ -29,6 +29,7 @@ from contract.records import Source
 from contract.tables import answers, decisions, feedback, texts
 from service.errors import HttpRefusal
 from service.feedback import rubric_name
+from service.in_time import in_time
 from service.schemas.judge import RubricName, Task, UsedDocument
 
 TTL_S: Final = 300.0
@@ -52,6 +53,7 @@ class Leases:
     engine: AsyncEngine
     tenant: str
 
+    @in_time
     async def take(self, rubric: RubricName, n: int) -> list[Task]:
         """At most n answers, oldest first, that are nobody else's until the lease expires."""
         reference = rubric.model_dump()
@@ -60,6 +62,7 @@ class Leases:
             leased = await _lease(connection, waiting, rubric_name(reference))
             return await _tasks(connection, leased)
 
+    @in_time
     async def give_back(self, lease_id: UUID, error: str) -> None:
         """Lets another judge try, after a pause.  Raises `UnknownLease`."""
         pause_s: ColumnElement[float] = (

@@ -15,6 +15,7 @@ from contract.model_tables import evaluations, model_versions, promotions, train
 from contract.pointer import Live
 from contract.publication import Action
 from service.errors import HttpRefusal
+from service.in_time import in_time
 
 Row: TypeAlias = Mapping[str, Any]
 
@@ -51,6 +52,7 @@ class Operators:
 
     engine: AsyncEngine
 
+    @in_time
     async def models(self, line: str, *, limit: int) -> list[Row]:
         rows = await self._newest(model_versions, line, limit=limit, by="created_at")
         async with self.engine.connect() as connection:
@@ -75,6 +77,7 @@ class Operators:
     async def evaluations(self, line: str, *, limit: int) -> list[Row]:
         return await self._newest(evaluations, line, limit=limit, by="created_at")
 
+    @in_time
     async def roll_back(
         self, line: str, *, to: str | None, reason: str, expected_epoch: int | None
     ) -> Live:
@@ -94,6 +97,7 @@ class Operators:
                 raise
             raise LineMoved("the line was published to at the same time") from error
 
+    @in_time
     async def _newest(self, table: Table, line: str, *, limit: int, by: str) -> list[Row]:
         statement = (
             select(table).where(table.c.line == line).order_by(table.c[by].desc()).limit(limit)

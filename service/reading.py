@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +11,12 @@ from contract.plackett_luce import Logits
 from contract.records import Span
 from contract.tokens import Pair, PairTokenizer
 from service.asked import Reading
-from service.errors import TooLong
+from service.errors import TooLong, TooMany
 
 Rows: TypeAlias = NDArray[np.int64]
+
+MAX_WINDOWS: Final = 10_000
+"""Of all documents of a request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +49,7 @@ class Pages:
 
 
 def read(tokenizer: PairTokenizer, query: str, texts: Sequence[str], reading: Reading) -> Pages:
-    """Raises `QueryTooLong`, and `TooLong` where nothing may be cut."""
+    """Raises `QueryTooLong`, `TooMany` windows, and `TooLong` where nothing may be cut."""
     pages = (
         _plain(tokenizer, query, texts)
         if _is_plain(tokenizer, reading)
@@ -84,6 +87,8 @@ def _windows(tokenizer: PairTokenizer, query: str, texts: Sequence[str], reading
         keeps_end=reading.keeps_end,
     )
     spans = [span for each in windows for span in each.spans]
+    if len(spans) > MAX_WINDOWS:
+        raise TooMany(f"documents: in more than {MAX_WINDOWS} windows")
     owner = np.repeat(np.arange(len(texts)), [len(each.spans) for each in windows])
     parts = [
         text[start:end]

@@ -19,7 +19,7 @@ from contract.plackett_luce import Logits, Positions
 from contract.pointer import Live
 from contract.policy import Choice, Policy
 from contract.records import Decision, NotLearnable, Span
-from contract.tokens import QueryTooLong
+from contract.tokens import MIN_DOCUMENT_TOKENS, QueryTooLong
 from service import feedback_token
 from service.asked import Asked, digest, fingerprint
 from service.batching import Backlog, Batcher
@@ -131,9 +131,13 @@ class Reranker:
         self._log = log
         self._metrics = metrics
         self._tokenizing = tokenizing
-        most, ttl_s = settings.service_repeats, settings.service_repeat_s
-        self._rankings = Remembered[Ranking](most=most, ttl_s=ttl_s)
-        self._replies = Remembered[tuple[bytes, Reply]](most=most, ttl_s=ttl_s)
+        most, ttl_s = settings.service_repeated_documents, settings.service_repeat_s
+        self._rankings = Remembered[Ranking](
+            most=most, ttl_s=ttl_s, weigh=lambda ranking: len(ranking.scores.logits)
+        )
+        self._replies = Remembered[tuple[bytes, Reply]](
+            most=most, ttl_s=ttl_s, weigh=lambda said: len(said[1].places)
+        )
 
     async def rerank(self, asked: Asked) -> Reply:
         """The same Idempotency-Key gets the same reply.  Raises a `Refusal`."""
@@ -143,8 +147,9 @@ class Reranker:
 
         async def first() -> tuple[bytes, Reply]:
             reply = await self._reply(asked)
-            # What is remembered for ten minutes holds no documents.
-            return body, replace(reply, decision=replace(reply.decision, query="", candidates=()))
+            # What is remembered for ten minutes holds nothing that was sent.
+            bare = replace(reply.decision, query="", candidates=(), tags={})
+            return body, replace(reply, decision=bare)
 
         key = digest([asked.tenant, asked.request_key])
         (first_body, reply), _ = await self._replies.once(key, first)
@@ -322,12 +327,12 @@ def _strictly(best_first: Logits) -> tuple[float, ...]:
 
 
 def _estimated_tokens(asked: Asked, unique: Sequence[int], model: Model) -> int:
-    """Of a long document, all that its windows may hold."""
-    longest, query = model.scorer.manifest.max_length, len(asked.query)
-    return sum(
-        min(
-            asked.reading.windows * longest,
-            1 + (query + len(asked.candidates[i].text)) // _CHARACTERS_PER_TOKEN,
-        )
-        for i in unique
-    )
+    """Of a long document, all that its windows may hold; each of them has the query again."""
+    longest, query = model.scorer.manifest.max_length, len(asked.query) // _CHARACTERS_PER_TOKEN
+    room = max(MIN_DOCUMENT_TOKENS, longest - query)
+    total = 0
+    for position in unique:
+        document = 1 + len(asked.candidates[position].text) // _CHARACTERS_PER_TOKEN
+        windows = min(asked.reading.windows, math.ceil(document / room))
+        total += windows * min(longest, query + document)
+    return total

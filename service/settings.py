@@ -87,8 +87,9 @@ class ServiceSettings(BaseSettings):
     """Explored requests a day (UTC) and replica, counted in memory; unset does not bound them."""
     service_repeat_s: float = Field(default=600.0, ge=0)
     """The same session, query and candidates keep their order for so long."""
-    service_repeats: int = Field(default=10_000, ge=1)
-    """How many answers are remembered for repeats and Idempotency-Keys, the oldest forgotten first."""
+    service_repeated_documents: int = Field(default=200_000, ge=1)
+    """Answers are remembered for repeats and for Idempotency-Keys, the oldest forgotten first: of each kind as many
+    as have so many documents together."""
 
     service_batch_tokens: int = Field(default=1024, ge=1)
     """Padded tokens of one inference."""

@@ -45,21 +45,25 @@ def sha256(text: str) -> bytes:
 async def ids(
     connection: AsyncConnection, bodies: Iterable[str], *, tenant: str, keep_bodies: bool
 ) -> Mapping[bytes, int]:
-    """The id of every text by its `sha256`; those not met before are stored, without their body unless kept."""
+    """The id of every text by its `sha256`; those not met before are stored, without their body unless kept.
+
+    One whose hash alone was kept until now gets its body.
+    """
     by_hash = {sha256(body): body for body in bodies}
-    known = await _known(connection, by_hash, tenant=tenant)
+    known = await _known(connection, by_hash, tenant=tenant, with_body=keep_bodies)
     # In one order for all writers, so that two of them never wait for each other.
     fresh = {digest: by_hash[digest] for digest in sorted(by_hash.keys() - known.keys())}
     if fresh:
         await connection.execute(_insert(fresh, tenant=tenant, keep_bodies=keep_bodies))
-        known |= await _known(connection, fresh, tenant=tenant)
+        known |= await _known(connection, fresh, tenant=tenant, with_body=False)
     return known
 
 
 async def _known(
-    connection: AsyncConnection, hashes: Iterable[bytes], *, tenant: str
+    connection: AsyncConnection, hashes: Iterable[bytes], *, tenant: str, with_body: bool
 ) -> dict[bytes, int]:
-    rows = await connection.execute(_select(list(hashes), tenant=tenant))
+    known = _select(list(hashes), tenant=tenant)
+    rows = await connection.execute(known.where(texts.c.body.is_not(None)) if with_body else known)
     return {bytes(row.sha256): row.text_id for row in rows}
 
 
@@ -87,8 +91,9 @@ def _insert(fresh: Mapping[bytes, str], *, tenant: str, keep_bodies: bool) -> In
     chosen = select(
         bindparam("tenant", tenant, type_=SqlText), rows.c.sha256, rows.c.body, rows.c.n_chars
     )
-    return (
-        insert(texts)
-        .from_select(["tenant", "sha256", "body", "n_chars"], chosen)
-        .on_conflict_do_nothing()
+    stored = insert(texts).from_select(["tenant", "sha256", "body", "n_chars"], chosen)
+    return stored.on_conflict_do_update(
+        index_elements=["tenant", "sha256"],
+        set_={"body": stored.excluded.body},
+        where=texts.c.body.is_(None) & stored.excluded.body.is_not(None),
     )

@@ -34,8 +34,8 @@ MAX_LENGTH: Final = 1 << 16
 """Of the model, in tokens: no query that is generated is too long for it, which no schema could say."""
 
 
-REPEATS: Final = 100
-"""Answers that are remembered: so few that the warm-up fills the place they have, and memory that grows later leaks."""
+REPEATED_DOCUMENTS: Final = 200
+"""Of answers that are remembered: so few that the warm-up fills the place they have, and memory that grows later leaks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +91,7 @@ def running() -> Iterator[Target]:
             "RANKLOOP_SECRET": secret,
             "RANKLOOP_SERVICE_PORT": str(port),
             "RANKLOOP_SERVICE_THREADS": "1",
-            "RANKLOOP_SERVICE_REPEATS": str(REPEATS),
+            "RANKLOOP_SERVICE_REPEATED_DOCUMENTS": str(REPEATED_DOCUMENTS),
             "RANKLOOP_SERVICE_REQUIRE_KEYS": "true",
         }
         engine = create_engine(postgres.url)

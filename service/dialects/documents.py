@@ -4,16 +4,17 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, TypeAlias
 
-from pydantic import JsonValue, WithJsonSchema
+from pydantic import AfterValidator, Field, JsonValue, WithJsonSchema
 from typing_extensions import TypeAliasType
 
 from contract.records import Candidate
 from service.errors import Invalid
-from service.texts import MAX_NAME, NO_NUL, storable
+from service.texts import MAX_NAME, NO_NUL, Name, storable
 
 TEXT_FIELDS: Final = ("text", "content", "page_content")
 MAX_DOCUMENTS: Final = 10_000
 """No setting goes beyond it."""
+_MAX_RANK_FIELDS: Final = 32
 
 _REF: Final = "#/components/schemas/Document"
 _WITHOUT_NUL: Final = {"pattern": NO_NUL, "items": {"properties": {"text": {"pattern": NO_NUL}}}}
@@ -61,6 +62,16 @@ FieldedDocument: TypeAlias = Annotated[
     WithJsonSchema({"anyOf": [{"$ref": _REF}, _WITH_FIELDS]}),
 ]
 """A document of a request that may say in which fields its text is."""
+
+
+def _once_each(names: list[str]) -> list[str]:
+    return list(dict.fromkeys(names))
+
+
+RankFields: TypeAlias = (
+    Annotated[list[Name], Field(max_length=_MAX_RANK_FIELDS), AfterValidator(_once_each)] | None
+)
+"""Which fields of the documents are their text, in this order; one that comes again is read once."""
 
 
 def without_fields(name: str) -> dict[str, Any]:

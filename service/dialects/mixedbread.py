@@ -9,11 +9,10 @@ from contract.records import Candidate
 from service.asked import Asked
 from service.dialects import documents
 from service.dialects.dialect import Count, Dialect, Flag, ModelName, Out, Query, told_by
-from service.dialects.documents import MAX_DOCUMENTS, FieldedDocument, without_fields
+from service.dialects.documents import MAX_DOCUMENTS, FieldedDocument, RankFields, without_fields
 from service.dialects.objects import Usage
 from service.errors import Told
 from service.rerank import Reply
-from service.texts import Name
 
 _TYPES: Final[Mapping[int, str]] = {
     400: "bad_request_error",
@@ -42,7 +41,7 @@ class InputRequest(Dialect):
     """How many come back; all when absent."""
     return_input: Flag = False
     """Whether each result carries its document."""
-    rank_fields: list[Name] | None = None
+    rank_fields: RankFields = None
     """Which fields of the documents are their text, in this order."""
     model: ModelName = None
     """The line that answers; the service's own line where there is none of that name."""

@@ -1,6 +1,6 @@
 """Cohere v1 and v2, Jina, vLLM, Infinity, llama.cpp, Xinference, LiteLLM, and ours, which is all of them and more."""
 
-from typing import Annotated, Any, ClassVar, Final, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeAlias
 
 from pydantic import ConfigDict, Field
 
@@ -18,13 +18,18 @@ from service.dialects.dialect import (
     Switch,
     told_by,
 )
-from service.dialects.documents import MAX_DOCUMENTS, FieldedDocument, without_fields
+from service.dialects.documents import MAX_DOCUMENTS, FieldedDocument, RankFields, without_fields
 from service.rerank import Reply
 from service.schemas.scalars import NOTHING_ELSE
 from service.texts import Name, Text
 
 _MAX_TAGS: Final = 16
-_MAX_RANK_FIELDS: Final = 32
+_MAX_TAG: Final = 1_000
+_MAX_WINDOWS: Final = 64
+
+
+Tag: TypeAlias = Annotated[Text, Field(max_length=_MAX_TAG)]
+"""What a tag says."""
 
 
 class RerankRequest(Dialect):
@@ -52,14 +57,15 @@ class RerankRequest(Dialect):
     """`never` always gets the best order, and is not learned from."""
     return_documents: Flag = False
     """Whether each result carries its document."""
-    tags: Annotated[dict[Name, Text], Field(max_length=_MAX_TAGS), NOTHING_ELSE] | None = None
+    tags: Annotated[dict[Name, Tag], Field(max_length=_MAX_TAGS), NOTHING_ELSE] | None = None
     """Kept with the decision."""
-    rank_fields: list[Name] | None = Field(default=None, max_length=_MAX_RANK_FIELDS)
+    rank_fields: RankFields = None
     """Which fields of the documents are their text, in this order."""
     max_tokens_per_doc: Count = None
     """Longer documents are cut there; at what fits the model in any case."""
     max_chunks_per_doc: Count = None
-    """A long document is scored in so many windows at most, of which the best counts; 1 when absent."""
+    """A long document is scored in so many windows at most, of which the best counts; 1 when absent, and never more
+    than 64."""
     truncate: Switch = True
     """`false` refuses documents that do not fit, instead of cutting them."""
     raw_scores: Flag = False
@@ -81,7 +87,7 @@ class RerankRequest(Dialect):
             request_key=request_key,
             reading=Reading(
                 max_tokens=self.max_tokens_per_doc,
-                windows=self.max_chunks_per_doc or 1,
+                windows=min(self.max_chunks_per_doc or 1, _MAX_WINDOWS),
                 may_cut=self.truncate is not False,
             ),
         )

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -26,6 +27,8 @@ from service.rerank import Reply
 from service.texts import Text
 
 MAX_PAIRS: Final = 1_000
+_AT_ONCE: Final = 64
+"""Pairs of one request that wait for a score at the same time."""
 
 Queries = TypeAliasType(
     "Queries",
@@ -93,12 +96,11 @@ class ScoreRequest(Dialect):
         if len(set(queries)) == 1:
             return await super().answered(rerank, tenant=tenant, request_key=request_key)
         # A pair alone is no ranking: there is nothing to explore, and nothing to learn.
-        replies = await asyncio.gather(
-            *(
-                rerank(self._asked(query, [text], tenant=tenant, request_key=None, alone=True))
-                for query, text in zip(queries, texts, strict=True)
-            )
-        )
+        alone = [
+            self._asked(query, [text], tenant=tenant, request_key=None, alone=True)
+            for query, text in zip(queries, texts, strict=True)
+        ]
+        replies = await _some_at_once(rerank, alone)
         return replies[0], ScoreResponse.of(replies)
 
     def _asked(
@@ -135,6 +137,22 @@ class ScoreRequest(Dialect):
         if len(queries) not in {1, len(texts)}:
             raise Invalid(f"{name}: one for all, or as many as there are texts")
         return queries if len(queries) > 1 else queries * len(texts), texts
+
+
+async def _some_at_once(rerank: Rerank, asked: Sequence[Asked]) -> list[Reply]:
+    """In order; the first failure ends them all, and they never fill the queue by themselves."""
+    room = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(each: Asked) -> Reply:
+        async with room:
+            return await rerank(each)
+
+    tasks = [asyncio.create_task(one(each)) for each in asked]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 def _listed(texts: str | list[Document] | None) -> list[Document]:

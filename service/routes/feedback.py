@@ -76,7 +76,9 @@ async def say(
     idempotency_key: IdempotencyKey = None,
 ) -> Kept:
     """Stores one statement about a decision, its answer or one of its documents."""
-    _refuse_beyond_token(caller, body)
+    if caller.decision_id is not None:
+        _refuse_beyond_token(caller, body)
+        await statements.must_have_room(body.decision_id)
     (outcome,) = await statements.store([Said(body=body, key=idempotency_key)])
     if isinstance(outcome, HttpRefusal):
         raise outcome
@@ -122,8 +124,6 @@ async def take_back(
 
 def _refuse_beyond_token(caller: Caller, body: Feedback) -> None:
     """A browser's user speaks as one, and of the decision whose token it has.  Raises `Forbidden`."""
-    if caller.decision_id is None:
-        return
     if body.decision_id != caller.decision_id:
         raise Forbidden("decision_id: the feedback token is for another decision")
     if body.source.type is not Source.END_USER:

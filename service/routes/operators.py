@@ -22,14 +22,17 @@ logger = logging.getLogger(__name__)
 
 REDIS_S: Final = 2.0
 
-router = APIRouter(prefix="/v1", tags=["operators"], dependencies=[needs(Scope.OPERATE)])
+router = APIRouter(prefix="/v1", tags=["operators"])
+
+OPERATES: Final = [needs(Scope.OPERATE)]
 
 Line = Annotated[Name | None, Query(description="The service's own line when absent.")]
 Limit = Annotated[int, Query(ge=1, le=1000, description="How many entries at most.")]
 READING: Final = refusals(401, 403, 422, 503)
 
 
-@router.get("/models", responses=READING)
+# Clients of other rerankers list the models with the key that they rank with.
+@router.get("/models", responses=READING, dependencies=[needs(Scope.RERANK, Scope.OPERATE)])
 async def models(
     operators: TheOperators, settings: TheSettings, line: Line = None, limit: Limit = 100
 ) -> Listed[Model]:
@@ -38,7 +41,7 @@ async def models(
     return Listed[Model](data=[Model.model_validate(row) for row in rows])
 
 
-@router.get("/promotions", responses=READING)
+@router.get("/promotions", responses=READING, dependencies=OPERATES)
 async def promotions(
     operators: TheOperators, settings: TheSettings, line: Line = None, limit: Limit = 100
 ) -> Listed[Promotion]:
@@ -47,7 +50,7 @@ async def promotions(
     return Listed[Promotion](data=[Promotion.model_validate(row) for row in rows])
 
 
-@router.get("/runs", responses=READING)
+@router.get("/runs", responses=READING, dependencies=OPERATES)
 async def runs(
     operators: TheOperators, settings: TheSettings, line: Line = None, limit: Limit = 100
 ) -> Listed[Run]:
@@ -56,7 +59,7 @@ async def runs(
     return Listed[Run](data=[Run.model_validate(row) for row in rows])
 
 
-@router.get("/evaluations", responses=READING)
+@router.get("/evaluations", responses=READING, dependencies=OPERATES)
 async def evaluations(
     operators: TheOperators, settings: TheSettings, line: Line = None, limit: Limit = 100
 ) -> Listed[Evaluation]:
@@ -65,7 +68,11 @@ async def evaluations(
     return Listed[Evaluation](data=[Evaluation.model_validate(row) for row in rows])
 
 
-@router.post("/rollback", responses=refusals(400, 401, 403, 404, 409, 413, 422, 503))
+@router.post(
+    "/rollback",
+    responses=refusals(400, 401, 403, 404, 409, 413, 422, 503),
+    dependencies=OPERATES,
+)
 async def rollback(
     body: Annotated[Rollback, Body(openapi_examples=examples.ROLLBACK)],
     operators: TheOperators,

@@ -62,6 +62,12 @@ BODIES = {
     "a NUL in a session": changed(session_id="a\x00"),
     "tags that are no texts": changed(tags={"a": 1}),
     "a surrogate in a tag": b'{"query": "a", "documents": ["a"], "tags": {"\\ud800": "a"}}',
+    "a long tag": changed(tags={"a": "b" * 1001}),
+    "too many rank_fields": changed(rank_fields=["a"] * 33),
+    "too many rank_fields in mixedbread's words": json.dumps(
+        {"query": "a", "input": [{"a": "b"}], "rank_fields": ["a"] * 33}
+    ).encode(),
+    "more windows than are read": changed(documents=["a " * 1000] * 500, max_chunks_per_doc=64),
     "too many tags": changed(tags={str(number): "a" for number in range(100)}),
     "5 MB": changed(query="a" * 5_000_000),
 }

@@ -16,6 +16,12 @@ from tests import models, serving
 from tests.sockets import on_a_socket
 
 
+CHUNKED = (
+    b"POST /v1/rerank HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+    b"connection: close\r\ntransfer-encoding: chunked\r\n\r\n"
+)
+
+
 @pytest.fixture
 async def url(tmp_path: Path) -> AsyncIterator[str]:
     models.make(tmp_path / "version")
@@ -45,6 +51,7 @@ async def said_to(url: str, *pieces: bytes) -> bytes:
         (b"GET /", b"a" * MAX_HEAD_BYTES),
         (b"GET / HTTP/1.1\r\nx: ", b"a" * MAX_HEAD_BYTES),
         (b"GET / HTTP/1.1\r\n", b"a: b\r\n" * (MAX_HEAD_BYTES // 6 + 1)),
+        (CHUNKED + b"2\r\n{}\r\n0\r\nx: ", b"a" * MAX_HEAD_BYTES),
     ],
 )
 async def test_a_head_without_end_is_a_problem_and_the_end_of_the_connection(
@@ -68,6 +75,14 @@ async def test_a_body_is_not_a_head(url: str) -> None:
 
     # Too many documents, and read to the end.
     assert [each.status_code for each in responses] == [422, 422]
+
+
+async def test_chunks_may_be_small_and_many(url: str) -> None:
+    one = b"1\r\n \r\n"
+
+    said = await said_to(url, CHUNKED, one * MAX_HEAD_BYTES, b"2\r\n{}\r\n0\r\nx: y\r\n\r\n")
+
+    assert said.startswith(b"HTTP/1.1 422 ")
 
 
 async def test_what_follows_a_request_and_is_none_ends_both(

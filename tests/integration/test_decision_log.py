@@ -130,6 +130,22 @@ async def test_texts_can_be_kept_out(
         assert connection.execute(select(texts.c.body).distinct()).scalars().all() == [None] * rows
 
 
+async def test_a_text_whose_hash_alone_was_kept_gets_its_body_when_it_comes_again(
+    tmp_path: Path, folder: Path, engine: Engine, database_url: str
+) -> None:
+    for kept in ("hash", "full"):
+        settings = serving.settings(tmp_path, database_url=database_url, service_log_text=kept)
+        async with serving.running(settings, engine) as service:
+            service.place(folder)
+            await service.rerank(DOCUMENTS)
+            await service.logged()
+
+    with engine.connect() as connection:
+        bodies = connection.execute(select(texts.c.body)).scalars().all()
+    assert set(bodies) == {"who wrote it", *DOCUMENTS}
+    assert len(bodies) == 1 + len(DOCUMENTS)
+
+
 async def test_a_stopping_service_stores_what_still_waits(
     tmp_path: Path, folder: Path, engine: Engine, database_url: str
 ) -> None:

@@ -231,6 +231,15 @@ async def test_vllm_scores_pairs_with_queries_of_their_own(service: Service) -> 
     ]
 
 
+async def test_a_pair_that_cannot_be_scored_ends_the_others(service: Service) -> None:
+    pairs = {"text_1": ["red sun"] * 99 + ["too long " * 100], "text_2": ["one two"] * 100}
+
+    response = await service.client.post("/v1/score", json=pairs)
+
+    assert response.status_code == 422
+    await serving.until(lambda: service.metric("rankloop_queued_tokens") == 0)
+
+
 async def test_as_many_queries_as_texts_or_one(service: Service) -> None:
     response = await service.client.post("/score", json={"text_1": ["a", "b"], "text_2": ["a"]})
 
@@ -267,6 +276,21 @@ async def test_max_tokens_per_doc_cuts(service: Service) -> None:
     )
 
     assert found["meta"]["truncated"] == [0]
+
+
+async def test_a_field_that_is_named_twice_is_read_once(service: Service) -> None:
+    document = {"title": "red sun"}
+    found = await ranked(
+        service,
+        {
+            "query": QUERY,
+            "documents": [document],
+            "rank_fields": ["title", "title"],
+            "return_documents": True,
+        },
+    )
+
+    assert found["results"][0]["document"] == document | {"text": "red sun"}
 
 
 ERRORS = {

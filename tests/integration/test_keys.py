@@ -17,7 +17,8 @@ from sqlalchemy import Engine, make_url, select, text
 from contract import ids
 from contract.model_tables import api_keys
 from contract.tables import decisions, feedback, metadata
-from service import feedback_token, key_table, keys
+from service import feedback as service_feedback
+from service import feedback_token, in_time, key_table, keys
 from service.key_table import RotatedBefore, UnknownKey
 from service.keys import ApiKey, Scope
 from tests import keyholders, models, proxy, serving
@@ -50,7 +51,7 @@ CALLS: dict[str, tuple[str, str, dict[str, Any] | None]] = {
     "rollback": ("POST", "/v1/rollback", {"reason": "worse"}),
 }
 ALLOWED = {
-    Scope.RERANK: {"rerank", "answer", "read", "match", "flow"},
+    Scope.RERANK: {"rerank", "answer", "read", "match", "flow", "models"},
     Scope.FEEDBACK: {"answer", "read", "match", "flow", "feedback", "batch", "retract"},
     Scope.JUDGE: {"lease", "nack", "feedback", "batch"},
     Scope.OPERATE: {"flow", "models", "promotions", "runs", "evaluations", "rollback"},
@@ -348,6 +349,28 @@ async def test_a_frozen_postgres_keeps_no_request_waiting_for_long(
     assert waited < 5
 
 
+async def test_a_frozen_postgres_acknowledges_nothing_and_says_so_in_time(
+    postgres: Proxy,
+    folder: Path,
+    engine: Engine,
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(in_time, "WAIT_S", 0.5)
+    key = keyholders.make(engine, Scope.RERANK, Scope.FEEDBACK)
+    url = through(postgres, database_url)
+    async with a_service(folder, engine, database_url=url, service_drain_s=0.0) as service:
+        await rerank(service, key.text)
+        postgres.freeze()
+
+        for name in ("feedback", "answer", "read"):
+            response = await call(service, name, {"Authorization": key.text})
+            assert (response.status_code, response.json()["type"]) == (
+                *(503, "urn:rankloop:DatabaseAway"),
+            )
+        await postgres.restore()
+
+
 async def test_while_postgres_stays_away_keys_work_for_so_long_and_no_longer(
     postgres: Proxy, folder: Path, engine: Engine, database_url: str
 ):
@@ -422,6 +445,22 @@ async def test_a_token_is_good_before_its_decision_has_landed(service: Service):
 
 
 @pytest.mark.parametrize("kind", ["HUMAN", "LLM_JUDGE", "CODE"])
+async def test_a_token_is_good_for_so_many_statements(
+    service: Service, engine: Engine, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(service_feedback, "MOST_BY_USERS", 2)
+    body = await decided(service, keyholders.make(engine, Scope.RERANK))
+    token = header(body["meta"]["feedback_token"])
+    statement = a_statement(UUID(body["id"]))
+
+    statuses = [
+        (await service.client.post("/v1/feedback", json=statement, headers=token)).status_code
+        for _ in range(3)
+    ]
+
+    assert statuses == [200, 200, 409]
+
+
 async def test_with_a_token_nobody_speaks_as_somebody_else(
     service: Service, engine: Engine, kind: str
 ):

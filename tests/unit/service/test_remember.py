@@ -32,7 +32,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def remembered(clock: Clock) -> Remembered[int]:
-    return Remembered(most=2, ttl_s=10.0, clock=clock)
+    return Remembered(most=2, ttl_s=10.0, weigh=lambda _: 1, clock=clock)
 
 
 async def test_the_first_value_is_given_again(remembered: Remembered[int]) -> None:
@@ -69,6 +69,19 @@ async def test_the_oldest_is_forgotten_when_there_are_too_many(
         await remembered.once(key, make)
 
     assert await remembered.once(b"b", make) == (2, True)
+    assert await remembered.once(b"a", make) == (4, False)
+
+
+async def test_heavy_values_leave_room_for_fewer(clock: Clock) -> None:
+    make = Counter()
+    # 1 + 2 + 3 > 5 pushes the first one out; 2 + 3 = 5 stays.
+    remembered = Remembered[int](most=5, ttl_s=10.0, weigh=lambda value: value, clock=clock)
+
+    for key in (b"a", b"b", b"c"):
+        await remembered.once(key, make)
+
+    assert await remembered.once(b"b", make) == (2, True)
+    assert await remembered.once(b"c", make) == (3, True)
     assert await remembered.once(b"a", make) == (4, False)
 
 

@@ -19,7 +19,10 @@ app = typer.Typer(
 
 Url = Annotated[str, typer.Option(envvar="RANKLOOP_CLI_URL", help="Where the service answers.")]
 Line = Annotated[str | None, typer.Option(help="A line other than the service's own.")]
+HomeFolder = Annotated[Path, typer.Option("--home", help="Of a loop that `up` runs.")]
 SERVICE_URL: Final = "http://127.0.0.1:8000"
+HANDED_ON: Final = {"allow_extra_args": True, "ignore_unknown_options": True}
+"""Of a command that another process's command takes the place of: it reads its options itself."""
 
 
 @app.command()
@@ -47,10 +50,7 @@ def up(
         console.print("stopped")
 
 
-@app.command(
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-    add_help_option=False,
-)
+@app.command(context_settings=HANDED_ON, add_help_option=False)
 def demo(context: typer.Context) -> None:
     """Watch a reranker learn on this machine (--help tells the options)."""
     from rankloop.up import CHECKOUT, CannotStart, refuse_without_checkout
@@ -127,25 +127,34 @@ def rollback(
     )
 
 
-@app.command(
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-    add_help_option=False,
-)
-def keys(
-    context: typer.Context,
-    *,
-    home: Annotated[Path, typer.Option(help="Of a loop that `up` runs.")] = Path(".rankloop"),
-) -> None:
+@app.command(context_settings=HANDED_ON, add_help_option=False)
+def keys(context: typer.Context, *, home: HomeFolder = Path(".rankloop")) -> None:
     """Create, list, rotate and revoke API keys (--help tells how)."""
+    _hand_over("service.key_commands", context.args, home)
+
+
+@app.command(context_settings=HANDED_ON, add_help_option=False)
+def evaluate(context: typer.Context, *, home: HomeFolder = Path(".rankloop")) -> None:
+    """Measure a version on a ranking set of yours, beside the first stage (--help tells how)."""
+    _hand_over("trainer.ranking_commands", ["evaluate", *context.args], home)
+
+
+@app.command(context_settings=HANDED_ON, add_help_option=False)
+def score(context: typer.Context, *, home: HomeFolder = Path(".rankloop")) -> None:
+    """Write a version's score of every candidate of a ranking set (--help tells how)."""
+    _hand_over("trainer.ranking_commands", ["score", *context.args], home)
+
+
+def _hand_over(module: str, arguments: list[str], home: Path) -> NoReturn:
+    """Another process's command takes our place."""
     from rankloop.home import Home
-    from rankloop.keys import ServiceMissing, environment
+    from rankloop.tree import CommandMissing, environment
 
     try:
-        environ = environment(Home(path=home.resolve()), os.environ)
-    except ServiceMissing as refusal:
+        environ = environment(module, Home(path=home.resolve()), os.environ)
+    except CommandMissing as refusal:
         _refuse(str(refusal))
-    command = [sys.executable, "-m", "service.key_commands", *context.args]
-    os.execve(sys.executable, command, environ)  # noqa: S606 - the service's command takes our place
+    os.execve(sys.executable, [sys.executable, "-m", module, *arguments], environ)  # noqa: S606 - as above
 
 
 def _key() -> str | None:

@@ -61,6 +61,10 @@ class Served:
         """Of exploration, calibrated on this variant's logits."""
         return self._manifest.variants[self.precision].temperature
 
+    def anchored(self, logits: Floats) -> Floats:
+        """The logits on the base's scale, as `raw_scores` shows them: (n,) both."""
+        return self._manifest.anchor.anchored(logits)
+
     def logits(self, query: str, candidates: Sequence[Candidate]) -> Floats:
         """(n,) in request order."""
         pairs = self._tokenizer.pairs(query, [candidate.text for candidate in candidates])

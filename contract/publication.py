@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Insert, Select, Update, bindparam, func, insert, select, update
+from sqlalchemy import Insert, Select, Update, bindparam, false, func, insert, select, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 
@@ -152,6 +152,21 @@ def live(line: str) -> Select[Any]:
         .order_by(promotions.c.epoch.desc())
         .limit(1)
     )
+
+
+def is_frozen(line: str) -> Select[bool]:
+    """Whether an operator has stopped the trainer of this line, whatever else was published since."""
+    last = (
+        select(promotions.c.action)
+        .where(
+            promotions.c.line == line,
+            promotions.c.action.in_([Action.FREEZE, Action.UNFREEZE]),
+        )
+        .order_by(promotions.c.epoch.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    return select(func.coalesce(last == Action.FREEZE, false()))
 
 
 def lease_name(line: str) -> str:

@@ -2,10 +2,10 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Final, NoReturn
+from typing import Annotated, Any, Final, NoReturn
 
 import typer
 from rich.console import Console
@@ -19,6 +19,7 @@ app = typer.Typer(
 
 Url = Annotated[str, typer.Option(envvar="RANKLOOP_CLI_URL", help="Where the service answers.")]
 Line = Annotated[str | None, typer.Option(help="A line other than the service's own.")]
+Reason = Annotated[str, typer.Option(help="Why; kept with the promotion.")]
 HomeFolder = Annotated[Path, typer.Option("--home", help="Of a loop that `up` runs.")]
 SERVICE_URL: Final = "http://127.0.0.1:8000"
 HANDED_ON: Final = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -110,7 +111,7 @@ def doctor(
 @app.command()
 def rollback(
     *,
-    reason: Annotated[str, typer.Option(help="Why; kept with the promotion.")],
+    reason: Reason,
     to: Annotated[
         str | None, typer.Option(help="A version; without, the champion before this one.")
     ] = None,
@@ -122,8 +123,49 @@ def rollback(
 
     with operators.client(url, key=_key()) as client, _refusals():
         promotion = operators.rollback(client, to=to, reason=reason, line=line)
-    Console(highlight=False).print(
-        f"line {promotion['line']} serves {promotion['version']} as epoch {promotion['epoch']}"
+    _say(promotion)
+
+
+@app.command()
+def promote(
+    version: Annotated[str, typer.Argument(help="In full, as `status --json` lists it.")],
+    *,
+    reason: Reason,
+    url: Url = SERVICE_URL,
+    line: Line = None,
+) -> None:
+    """Serve a version of the line, whatever the gate said of it, as a new epoch."""
+    from rankloop import operators
+
+    with operators.client(url, key=_key()) as client, _refusals():
+        promotion = operators.promote(client, version=version, reason=reason, line=line)
+    _say(promotion)
+
+
+@app.command()
+def freeze(*, reason: Reason, url: Url = SERVICE_URL, line: Line = None) -> None:
+    """Stop the trainer of a line: what is served stays."""
+    _freeze(frozen=True, reason=reason, url=url, line=line)
+
+
+@app.command()
+def unfreeze(*, reason: Reason, url: Url = SERVICE_URL, line: Line = None) -> None:
+    """Let the trainer of a frozen line go on."""
+    _freeze(frozen=False, reason=reason, url=url, line=line)
+
+
+def _freeze(*, frozen: bool, reason: str, url: str, line: str | None) -> None:
+    from rankloop import operators
+
+    with operators.client(url, key=_key()) as client, _refusals():
+        promotion = operators.freeze(client, frozen=frozen, reason=reason, line=line)
+    _say(promotion)
+
+
+def _say(promotion: Mapping[str, Any]) -> None:
+    frozen = " and is frozen" if promotion["action"] == "freeze" else ""
+    Console(highlight=False, markup=False, soft_wrap=True).print(
+        f"line {promotion['line']} serves {promotion['version']} as epoch {promotion['epoch']}{frozen}"
     )
 
 

@@ -34,6 +34,12 @@ class Overview:
         return self.promotions[0] if self.promotions else None
 
     @property
+    def frozen(self) -> Row | None:
+        """The promotion that stopped the trainer, while it is stopped, as far as the list goes back."""
+        changes = [row for row in self.promotions if row["action"] in {"freeze", "unfreeze"}]
+        return changes[0] if changes and changes[0]["action"] == "freeze" else None
+
+    @property
     def counts(self) -> dict[str, int]:
         """How much of what there was, as far as the lists go back."""
         return {
@@ -59,9 +65,28 @@ def overview(client: httpx.Client, *, line: str | None, limit: int) -> Overview:
 
 def rollback(client: httpx.Client, *, to: str | None, reason: str, line: str | None = None) -> Row:
     """The promotion that it became. Raises `ServiceAway` and `ServiceRefused`."""
-    given = {"to": to, "reason": reason, "line": line}
+    return _changed(client, "/v1/rollback", {"to": to, "reason": reason, "line": line})
+
+
+def promote(
+    client: httpx.Client, *, version: str, reason: str, line: str | None = None
+) -> Row:
+    """The promotion that it became. Raises `ServiceAway` and `ServiceRefused`."""
+    return _changed(
+        client, "/v1/promotions", {"version": version, "reason": reason, "line": line}
+    )
+
+
+def freeze(
+    client: httpx.Client, *, frozen: bool, reason: str, line: str | None = None
+) -> Row:
+    """The promotion that it became. Raises `ServiceAway` and `ServiceRefused`."""
+    return _changed(client, "/v1/freeze", {"frozen": frozen, "reason": reason, "line": line})
+
+
+def _changed(client: httpx.Client, path: str, given: Row) -> Row:
     body = {name: value for name, value in given.items() if value is not None}
-    return ask(client, "POST", "/v1/rollback", json=body)
+    return ask(client, "POST", path, json=body)
 
 
 def client(url: str, *, key: str | None = None) -> httpx.Client:

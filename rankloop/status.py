@@ -27,6 +27,8 @@ def show(console: Console, overview: Overview) -> None:
         f"line {live['line']} serves {_short(live['version'])} as epoch {live['epoch']}"
         f" since {_time(live['created_at'])}"
     )
+    if overview.frozen is not None:
+        console.print(f"frozen, no training: {overview.frozen['reason']}")
     console.print(", ".join(f"{number} {name}" for name, number in overview.counts.items()))
     for title, headings, rows in (
         ("promotions", PROMOTIONS, [_promotion(row) for row in overview.promotions]),

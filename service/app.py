@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from starlette.middleware.cors import CORSMiddleware
 
 from contract.store import Store
-from service import device, errors
+from service import device, errors, replicas
 from service.background import kept_running
 from service.batching import Batcher
 from service.callers import Callers
@@ -126,6 +126,7 @@ async def _open(settings: ServiceSettings, metrics: Metrics, stack: AsyncExitSta
     follower = _follower(parts, background)
     await stack.enter_async_context(kept_running(follower.poll()))
     await stack.enter_async_context(kept_running(follower.listen()))
+    await stack.enter_async_context(replicas.announced(parts))
     return parts
 
 

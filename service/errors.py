@@ -89,6 +89,13 @@ class KeyReused(HttpRefusal):
     """The Idempotency-Key came before with another body."""
 
 
+class RedisAway(HttpRefusal):
+    """Redis does not answer: ask again."""
+
+    status = 503
+    retry_after_s = 2
+
+
 class DatabaseAway(HttpRefusal):
     """Postgres does not answer. Nothing was acknowledged: send it again, with the same key."""
 

@@ -154,6 +154,15 @@ NACK: Final[dict[str, Example]] = {
 ROLLBACK: Final[dict[str, Example]] = {
     "back": _example("To the champion before", {"reason": "complaints since this morning"}),
 }
+PROMOTE: Final[dict[str, Example]] = {
+    "by hand": _example(
+        "A version of the line", {"version": "2f6a", "reason": "our own test set prefers it"}
+    ),
+}
+FREEZE: Final[dict[str, Example]] = {
+    "stop": _example("No new models for now", {"reason": "the sale begins on Friday"}),
+    "go on": _example("Learn again", {"frozen": False, "reason": "the sale is over"}),
+}
 
 TRACES: Final[dict[str, Example]] = {
     "nothing": _example("An export of nothing", {"resourceSpans": []}),

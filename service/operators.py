@@ -1,7 +1,7 @@
-"""What operators ask of a line and do to it: look at its models, and go back to an earlier one."""
+"""What operators ask of a line and do to it: look at its models, serve one of them, stop and resume the trainer."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, TypeAlias
@@ -18,6 +18,8 @@ from service.errors import HttpRefusal
 from service.in_time import in_time
 
 Row: TypeAlias = Mapping[str, Any]
+Decide: TypeAlias = Callable[[AsyncConnection, Row], Awaitable[str]]
+"""From what is live, the version that the next epoch serves.  Raises a `Refusal`."""
 
 LEASE: Final = timedelta(seconds=30)
 
@@ -36,6 +38,12 @@ class UnknownVersion(HttpRefusal):
 
 class NothingToRollBack(HttpRefusal):
     """There is no earlier champion, or the one asked for serves already."""
+
+    status = 409
+
+
+class NothingToChange(HttpRefusal):
+    """The line is what was asked for already."""
 
     status = 409
 
@@ -77,19 +85,75 @@ class Operators:
     async def evaluations(self, line: str, *, limit: int) -> list[Row]:
         return await self._newest(evaluations, line, limit=limit, by="created_at")
 
-    @in_time
     async def roll_back(
         self, line: str, *, to: str | None, reason: str, expected_epoch: int | None
     ) -> Live:
         """What the line serves now: a new epoch with an earlier version.
 
-        The line's lease is taken by force: a trainer that is about to publish finds its token stale.
         Raises `NothingLive`, `UnknownVersion`, `NothingToRollBack`, `LineMoved`.
+        """
+
+        async def decide(connection: AsyncConnection, live: Row) -> str:
+            version = to or await connection.scalar(_champion_before(line, live["version"]))
+            if version is None:
+                raise NothingToRollBack("this line has no earlier champion")
+            if version == live["version"]:
+                raise NothingToRollBack("this version serves already")
+            return await _known(connection, line, version)
+
+        return await self._publish(
+            line, Action.ROLLBACK, decide, reason=reason, expected_epoch=expected_epoch
+        )
+
+    async def promote(
+        self, line: str, *, version: str, reason: str, expected_epoch: int | None
+    ) -> Live:
+        """What the line serves now: this version, whatever the gate said of it.
+
+        Raises `NothingLive`, `UnknownVersion`, `NothingToChange`, `LineMoved`.
+        """
+
+        async def decide(connection: AsyncConnection, live: Row) -> str:
+            if version == live["version"]:
+                raise NothingToChange("this version serves already")
+            return await _known(connection, line, version)
+
+        return await self._publish(
+            line, Action.PROMOTE, decide, reason=reason, expected_epoch=expected_epoch
+        )
+
+    async def freeze(
+        self, line: str, *, frozen: bool, reason: str, expected_epoch: int | None
+    ) -> Live:
+        """The same version under a new epoch; while a line is frozen, no trainer begins a round or publishes.
+
+        Raises `NothingLive`, `NothingToChange`, `LineMoved`.
+        """
+
+        async def decide(connection: AsyncConnection, live: Row) -> str:
+            if await connection.scalar(publication.is_frozen(line)) == frozen:
+                raise NothingToChange(f"this line is {'frozen already' if frozen else 'not frozen'}")
+            return str(live["version"])
+
+        action = Action.FREEZE if frozen else Action.UNFREEZE
+        return await self._publish(
+            line, action, decide, reason=reason, expected_epoch=expected_epoch
+        )
+
+    @in_time
+    async def _publish(
+        self, line: str, action: Action, decide: Decide, *, reason: str, expected_epoch: int | None
+    ) -> Live:
+        """The next epoch.  Raises `NothingLive`, `LineMoved`, and what `decide` does.
+
+        The line's lease is taken by force: a trainer that is about to publish finds its token stale.
         """
         try:
             async with self.engine.begin() as connection:
-                return await _roll_back(
-                    connection, line, to=to, reason=reason, expected_epoch=expected_epoch
+                return await _published(
+                    *(connection, line, action, decide),
+                    reason=reason,
+                    expected_epoch=expected_epoch,
                 )
         except DBAPIError as error:
             refusal = publication.refusal_in(error)
@@ -106,11 +170,12 @@ class Operators:
             return [dict(row) for row in (await connection.execute(statement)).mappings()]
 
 
-async def _roll_back(
+async def _published(
     connection: AsyncConnection,
     line: str,
+    action: Action,
+    decide: Decide,
     *,
-    to: str | None,
     reason: str,
     expected_epoch: int | None,
 ) -> Live:
@@ -123,7 +188,7 @@ async def _roll_back(
         raise NothingLive("this line serves nothing yet")
     if expected_epoch not in {None, live["epoch"]}:
         raise LineMoved(f"the line is at epoch {live['epoch']}")
-    version = await _target(connection, line, live=live, to=to)
+    version = await decide(connection, live)
     if token is None:
         raise LineMoved("somebody else holds the lease of this line")
     await connection.execute(
@@ -134,7 +199,7 @@ async def _roll_back(
             token=token,
             actor="operator",
             reason=reason,
-            action=Action.ROLLBACK,
+            action=action,
         )
     )
     await connection.execute(publication.mark_version(live["version"], status="retired"))
@@ -143,18 +208,14 @@ async def _roll_back(
     return Live(line=line, epoch=live["epoch"] + 1, version=version)
 
 
-async def _target(connection: AsyncConnection, line: str, *, live: Row, to: str | None) -> str:
-    version = to or await connection.scalar(_champion_before(line, live["version"]))
-    if version is None:
-        raise NothingToRollBack("this line has no earlier champion")
-    if version == live["version"]:
-        raise NothingToRollBack("this version serves already")
+async def _known(connection: AsyncConnection, line: str, version: str) -> str:
+    """The version.  Raises `UnknownVersion`."""
     known = select(model_versions.c.version).where(
         model_versions.c.version == version, model_versions.c.line == line
     )
     if await connection.scalar(known) is None:
         raise UnknownVersion("this line has no such version")
-    return str(version)
+    return version
 
 
 def _champion_before(line: str, version: str) -> Select[Any]:

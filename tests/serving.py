@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,6 +103,16 @@ async def running(
         httpx.AsyncClient(transport=transport, base_url="http://service") as client,
     ):
         yield Service(app=app, client=client, settings=configuration, engine=engine)
+
+
+async def until_async(
+    condition: Callable[[], Awaitable[bool]], *, within_s: float = 30.0
+) -> None:
+    """As `until`, of what has to be asked."""
+    deadline = time.monotonic() + within_s
+    while not await condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        await asyncio.sleep(0.05)
 
 
 async def until(condition: Callable[[], bool], *, within_s: float = 30.0) -> None:

@@ -11,7 +11,6 @@ from sqlalchemy.exc import DBAPIError
 
 from contract import publication
 from contract.pointer import Live
-from contract.publication import Action
 from contract.refusals import Refusal
 from contract.rewards import RewardSpec
 from trainer import join, publish, rewards, rounds, runs
@@ -82,13 +81,15 @@ class Worker:
 
         None before there is a model, and while an operator has frozen the line.
         """
+        line = self._settings.line
         with self._engine.connect() as connection:
-            row = connection.execute(publication.live(self._settings.line)).one_or_none()
+            row = connection.execute(publication.live(line)).one_or_none()
+            is_frozen = connection.execute(publication.is_frozen(line)).scalar_one()
         if row is None:
             return None
         live = Live(line=row.line, epoch=row.epoch, version=row.version)
         self._announce(live)
-        return None if row.action == Action.FREEZE else live
+        return None if is_frozen else live
 
     def _announce(self, live: Live) -> None:
         self._metrics.epoch.set(live.epoch)

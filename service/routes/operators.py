@@ -1,19 +1,33 @@
-"""What a line serves, how that came about, and the way back."""
+"""What a line serves, how that came about, and what else it may serve."""
 
 import asyncio
 import logging
-from typing import Annotated, Final
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated, Final, TypeAlias
 
-from fastapi import APIRouter, Body, Query
+from fastapi import APIRouter, Body, Depends, Query
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from contract.pointer import Live
-from service import examples
+from service import examples, replicas
 from service.dependencies import TheSecret, TheSettings, needs
 from service.keys import Scope
 from service.openapi import refusals
-from service.schemas.operators import Evaluation, Listed, Model, Promotion, Rollback, Run
+from service.operators import Operators
+from service.schemas.info import Replica
+from service.schemas.operators import (
+    Change,
+    Evaluation,
+    Freeze,
+    Listed,
+    Model,
+    Promote,
+    Promotion,
+    Rollback,
+    Run,
+)
 from service.stores import TheOperators, TheRedis
 from service.swap import tell
 from service.texts import Name
@@ -29,6 +43,48 @@ OPERATES: Final = [needs(Scope.OPERATE)]
 Line = Annotated[Name | None, Query(description="The service's own line when absent.")]
 Limit = Annotated[int, Query(ge=1, le=1000, description="How many entries at most.")]
 READING: Final = refusals(401, 403, 422, 503)
+CHANGING: Final = refusals(400, 401, 403, 404, 409, 413, 422, 503)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Steering:
+    """What a change of what is served takes."""
+
+    operators: Operators
+    redis: Redis
+    secret: bytes
+    own_line: str
+
+    async def did(self, change: Callable[..., Awaitable[Live]], body: Change, **own: object) -> Promotion:
+        """The new epoch, of which Redis is told at once."""
+        live = await change(
+            body.line or self.own_line,
+            reason=body.reason,
+            expected_epoch=body.expected_epoch,
+            **own,
+        )
+        await self._announce(live)
+        (newest,) = await self.operators.promotions(live.line, limit=1)
+        return Promotion.model_validate(newest)
+
+    async def _announce(self, live: Live) -> None:
+        """Without Redis, every replica finds out when it polls Postgres."""
+        try:
+            async with asyncio.timeout(REDIS_S):
+                await tell(self.redis, live, secret=self.secret)
+        except (RedisError, OSError) as error:
+            logger.warning(
+                "operator.not_announced line=%s error=%s", live.line, type(error).__name__
+            )
+
+
+def the_steering(
+    operators: TheOperators, redis: TheRedis, secret: TheSecret, settings: TheSettings
+) -> Steering:
+    return Steering(operators=operators, redis=redis, secret=secret, own_line=settings.line)
+
+
+TheSteering: TypeAlias = Annotated[Steering, Depends(the_steering)]
 
 
 # Clients of other rerankers list the models with the key that they rank with.
@@ -68,34 +124,31 @@ async def evaluations(
     return Listed[Evaluation](data=[Evaluation.model_validate(row) for row in rows])
 
 
-@router.post(
-    "/rollback",
-    responses=refusals(400, 401, 403, 404, 409, 413, 422, 503),
-    dependencies=OPERATES,
-)
+@router.get("/replicas", responses=READING, dependencies=OPERATES)
+async def list_replicas(redis: TheRedis) -> Listed[Replica]:
+    """The processes that serve, each with what it serves: whether a promotion has arrived everywhere."""
+    return Listed[Replica](data=await replicas.listed(redis))
+
+
+@router.post("/rollback", responses=CHANGING, dependencies=OPERATES)
 async def rollback(
-    body: Annotated[Rollback, Body(openapi_examples=examples.ROLLBACK)],
-    operators: TheOperators,
-    settings: TheSettings,
-    redis: TheRedis,
-    secret: TheSecret,
+    body: Annotated[Rollback, Body(openapi_examples=examples.ROLLBACK)], steering: TheSteering
 ) -> Promotion:
     """Serves an earlier version again, as a new epoch; whatever a trainer is about to publish is refused."""
-    live = await operators.roll_back(
-        body.line or settings.line,
-        to=body.to,
-        reason=body.reason,
-        expected_epoch=body.expected_epoch,
-    )
-    await _announce(live, redis, secret=secret)
-    (newest,) = await operators.promotions(live.line, limit=1)
-    return Promotion.model_validate(newest)
+    return await steering.did(steering.operators.roll_back, body, to=body.to)
 
 
-async def _announce(live: Live, redis: Redis, *, secret: bytes) -> None:
-    """Tells Redis at once; without it, every replica finds out when it polls Postgres."""
-    try:
-        async with asyncio.timeout(REDIS_S):
-            await tell(redis, live, secret=secret)
-    except (RedisError, OSError) as error:
-        logger.warning("rollback.not_announced line=%s error=%s", live.line, type(error).__name__)
+@router.post("/promotions", responses=CHANGING, dependencies=OPERATES)
+async def promote(
+    body: Annotated[Promote, Body(openapi_examples=examples.PROMOTE)], steering: TheSteering
+) -> Promotion:
+    """Serves a version of the line, as a new epoch; whatever a trainer is about to publish is refused."""
+    return await steering.did(steering.operators.promote, body, version=body.version)
+
+
+@router.post("/freeze", responses=CHANGING, dependencies=OPERATES)
+async def freeze(
+    body: Annotated[Freeze, Body(openapi_examples=examples.FREEZE)], steering: TheSteering
+) -> Promotion:
+    """Stops the trainer of a line, or lets it go on; what is served stays, under a new epoch."""
+    return await steering.did(steering.operators.freeze, body, frozen=body.frozen)

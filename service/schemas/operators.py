@@ -13,17 +13,36 @@ from service.texts import Name
 T = TypeVar("T")
 
 
-class Rollback(Strict):
-    """Serve an earlier version again. Without `to`: the champion before the present one."""
+class Change(Strict):
+    """Something that makes a new epoch."""
 
-    to: Name | None = None
-    """A version of this line."""
     line: Name | None = None
     """The service's own line when absent."""
     reason: Annotated[Note, Field(min_length=1)]
     """Why, for whoever reads it later."""
     expected_epoch: Annotated[int, Field(ge=1), WHOLE] | None = None
     """Refuse when the line is not at this epoch any more."""
+
+
+class Rollback(Change):
+    """Serve an earlier version again. Without `to`: the champion before the present one."""
+
+    to: Name | None = None
+    """A version of this line."""
+
+
+class Promote(Change):
+    """Serve a version of the line, whatever the gate said of it."""
+
+    version: Name
+    """As `GET /v1/models` lists it."""
+
+
+class Freeze(Change):
+    """Stop the trainer of a line, or let it go on: while it is frozen it begins no round and publishes nothing."""
+
+    frozen: bool = True
+    """False lets it go on."""
 
 
 class Listed(Out, Generic[T]):

@@ -48,13 +48,19 @@ CALLS: dict[str, tuple[str, str, dict[str, Any] | None]] = {
     "promotions": ("GET", "/v1/promotions", None),
     "runs": ("GET", "/v1/runs", None),
     "evaluations": ("GET", "/v1/evaluations", None),
+    "replicas": ("GET", "/v1/replicas", None),
     "rollback": ("POST", "/v1/rollback", {"reason": "worse"}),
+    "promote": ("POST", "/v1/promotions", {"version": "v1", "reason": "better"}),
+    "freeze": ("POST", "/v1/freeze", {"reason": "wait"}),
 }
 ALLOWED = {
     Scope.RERANK: {"rerank", "answer", "read", "match", "flow", "models"},
     Scope.FEEDBACK: {"answer", "read", "match", "flow", "feedback", "batch", "retract"},
     Scope.JUDGE: {"lease", "nack", "feedback", "batch"},
-    Scope.OPERATE: {"flow", "models", "promotions", "runs", "evaluations", "rollback"},
+    Scope.OPERATE: {
+        *("flow", "models", "promotions", "runs", "evaluations", "replicas"),
+        *("rollback", "promote", "freeze"),
+    },
 }
 
 

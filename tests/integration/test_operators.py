@@ -56,6 +56,20 @@ async def roll_back(memory: Memory, **body: Any) -> httpx.Response:
     return await memory.client.post("/v1/rollback", json={"reason": "it was better"} | body)
 
 
+async def promote(memory: Memory, version: str, **body: Any) -> httpx.Response:
+    said = {"version": version, "reason": "our own test set prefers it"} | body
+    return await memory.client.post("/v1/promotions", json=said)
+
+
+async def freeze(memory: Memory, **body: Any) -> httpx.Response:
+    return await memory.client.post("/v1/freeze", json={"reason": "the sale begins"} | body)
+
+
+async def is_frozen(memory: Memory) -> bool:
+    async with memory.engine.connect() as connection:
+        return bool(await connection.scalar(publication.is_frozen(memory.name)))
+
+
 async def test_a_rollback_is_a_new_epoch_with_the_champion_before(memory: Memory, redis_url: str):
     first, second = await publish(memory, "a", "b")
 
@@ -156,6 +170,70 @@ async def test_the_lease_is_free_again_afterwards(memory: Memory):
         name = publication.lease_name(memory.name)
         holder = await connection.scalar(select(leases.c.holder).where(leases.c.name == name))
         assert holder == "trainer"
+
+
+async def test_any_version_of_the_line_can_be_promoted_by_hand(memory: Memory):
+    first, second = await publish(memory, "a", "b")
+
+    unknown = await promote(memory, "never heard of")
+    serving = await promote(memory, second)
+    reply = await promote(memory, first, expected_epoch=2)
+
+    assert (unknown.status_code, unknown.json()["type"]) == (404, "urn:rankloop:UnknownVersion")
+    assert (serving.status_code, serving.json()["type"]) == (409, "urn:rankloop:NothingToChange")
+    promotion = reply.json()
+    assert (promotion["epoch"], promotion["version"]) == (3, first)
+    assert (promotion["action"], promotion["actor"]) == ("promote", "operator")
+
+
+async def test_what_was_promoted_by_hand_can_be_taken_back(memory: Memory):
+    first, second = await publish(memory, "a", "b")
+    await freeze(memory)
+    await promote(memory, first)
+
+    reply = await roll_back(memory)
+
+    assert reply.json()["version"] == second
+
+
+async def test_a_line_is_frozen_until_it_is_let_go_on_whatever_is_served_meanwhile(memory: Memory):
+    first, second = await publish(memory, "a", "b")
+
+    frozen = await freeze(memory)
+    again = await freeze(memory)
+    await promote(memory, first)
+    meanwhile = await is_frozen(memory)
+    gone_on = await freeze(memory, frozen=False)
+    twice = await freeze(memory, frozen=False)
+
+    said = frozen.json()
+    assert (said["action"], said["version"], said["epoch"]) == ("freeze", second, 3)
+    assert (again.status_code, again.json()["type"]) == (409, "urn:rankloop:NothingToChange")
+    assert meanwhile
+    assert (gone_on.json()["action"], gone_on.json()["version"]) == ("unfreeze", first)
+    assert twice.status_code == 409
+    assert not await is_frozen(memory)
+
+
+async def test_a_trainer_that_is_about_to_publish_to_a_frozen_line_is_refused(memory: Memory):
+    _, second = await publish(memory, "a", "b")
+    async with memory.engine.begin() as connection:
+        token = await take(connection, memory)
+
+    await freeze(memory)
+
+    late = publication.promote(
+        memory.name, second, expected_epoch=3, token=token, actor="trainer", reason="late"
+    )
+    with pytest.raises(DBAPIError) as raised:
+        async with memory.engine.begin() as connection:
+            await connection.execute(late)
+    assert isinstance(publication.refusal_in(raised.value), TokenStale)
+
+
+async def test_a_line_that_serves_nothing_can_be_neither_promoted_nor_frozen(memory: Memory):
+    assert (await promote(memory, "a")).status_code == 404
+    assert (await freeze(memory)).status_code == 404
 
 
 async def test_models_promotions_runs_and_evaluations_are_listed_newest_first(memory: Memory):

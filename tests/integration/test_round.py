@@ -120,7 +120,8 @@ def test_a_round_that_fails_is_noted_and_promotes_nothing(settings, base, engine
     assert rows(engine, promotions, "epoch") == [(1,)]
 
 
-def test_a_frozen_line_is_left_alone(settings, base, engine):
+@pytest.mark.parametrize("since", [[], [Action.ROLLBACK]])
+def test_a_frozen_line_is_left_alone_whatever_is_published_since(settings, base, engine, since):
     answer(settings, engine, base, decisions=120)
     with engine.begin() as connection:
         token = connection.execute(
@@ -128,17 +129,18 @@ def test_a_frozen_line_is_left_alone(settings, base, engine):
                 "default", holder="operator", ttl=timedelta(minutes=1), force=True
             )
         ).scalar_one()
-        connection.execute(
-            publication.promote(
-                "default",
-                base,
-                expected_epoch=1,
-                token=token,
-                actor="operator",
-                reason="hold it",
-                action=Action.FREEZE,
+        for epoch, action in enumerate([Action.FREEZE, *since], 1):
+            connection.execute(
+                publication.promote(
+                    "default",
+                    base,
+                    expected_epoch=epoch,
+                    token=token,
+                    actor="operator",
+                    reason="hold it",
+                    action=action,
+                )
             )
-        )
         connection.execute(publication.release_lease("default", holder="operator"))
 
     with workbench.worker(settings) as worker:

@@ -9,7 +9,7 @@ from rankloop.cli import app
 NOWHERE = "http://127.0.0.1:9"
 
 
-@pytest.mark.parametrize("command", ["up", "status", "rollback"])
+@pytest.mark.parametrize("command", ["up", "status", "rollback", "promote", "freeze", "unfreeze"])
 def test_every_command_explains_itself(command: str) -> None:
     result = CliRunner().invoke(app, [command, "--help"])
 

@@ -37,6 +37,17 @@ def test_a_rollback_says_only_what_it_was_told() -> None:
     assert promotion == {"path": "/v1/rollback", "reason": "worse"}
 
 
+def test_promoting_and_freezing_say_only_what_they_were_told() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json={"path": request.url.path, **json.loads(request.content)})
+
+    promotion = operators.promote(client(answer), version="v2", reason="better")
+    frozen = operators.freeze(client(answer), frozen=True, reason="wait", line="fr")
+
+    assert promotion == {"path": "/v1/promotions", "version": "v2", "reason": "better"}
+    assert frozen == {"path": "/v1/freeze", "frozen": True, "reason": "wait", "line": "fr"}
+
+
 def test_a_refusal_carries_the_services_own_words() -> None:
     def answer(_: httpx.Request) -> httpx.Response:
         return httpx.Response(409, json={"title": "NothingToRollBack", "detail": "no champion"})

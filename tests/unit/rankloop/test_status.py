@@ -70,6 +70,20 @@ def test_verdicts_come_with_their_evidence_and_reason() -> None:
         assert part in row
 
 
+def test_a_frozen_line_says_so_until_it_goes_on() -> None:
+    frozen = Overview(
+        models=[],
+        promotions=[promotion(4, "v1", action="rollback"), promotion(3, "v2", action="freeze")],
+        runs=[],
+        evaluations=[],
+    )
+    promotions = [promotion(5, "v1", action="unfreeze"), *frozen.promotions]
+    gone_on = Overview(models=[], promotions=promotions, runs=[], evaluations=[])
+
+    assert "frozen, no training: better by far" in shown(frozen)
+    assert "frozen, no training" not in shown(gone_on)
+
+
 def test_a_line_without_a_model_serves_nothing() -> None:
     nothing = Overview(models=[], promotions=[], runs=[], evaluations=[])
 

@@ -178,6 +178,7 @@ def _lines(path: Path) -> Iterator[str]:
     try:
         with opened(path, "rt", encoding="utf-8") as lines:
             yield from lines
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "is not UTF-8 text"
-        raise SetRefused(f"{path}: {reason}") from error
+    except UnicodeDecodeError as error:
+        raise SetRefused(f"{path}: is not UTF-8 text") from error
+    except (OSError, EOFError) as error:
+        raise SetRefused(f"{path}: {getattr(error, 'strerror', None) or error}") from error

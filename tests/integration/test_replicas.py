@@ -23,8 +23,6 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 async def redis(redis_url: str) -> AsyncIterator[Redis]:
     async with Redis.from_url(redis_url, decode_responses=True) as redis:
-        async for key in redis.scan_iter(replicas.PREFIX + "*"):
-            await redis.delete(key)
         yield redis
 
 

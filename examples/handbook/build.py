@@ -18,7 +18,8 @@ from examples.handbook.world import DATA, Marker, Passage, Question, Split, Stat
 
 SEED: Final = 7
 POLICIES_PER_DEPARTMENT: Final = 48
-QUESTIONS_PER_POLICY: Final = 2
+HELD_OUT_QUESTIONS: Final = 2
+"""About each policy; one to learn from is asked about in every way that there is, as traffic would."""
 SINGLE_SHARE: Final = 0.08
 """Policies that exist only once, as a current text."""
 HELD_OUT_EVERY: Final = 3
@@ -138,7 +139,9 @@ def _passage(policy: Policy, status: Status, *, marker: Marker, states: str, tex
 
 
 def _ask(policy: Policy, current: Passage, rng: random.Random) -> Iterator[Question]:
-    for i, pattern in enumerate(rng.sample(policy.fact.asks, QUESTIONS_PER_POLICY)):
+    drawn = rng.sample(policy.fact.asks, HELD_OUT_QUESTIONS)
+    others = [pattern for pattern in policy.fact.asks if pattern not in drawn]
+    for i, pattern in enumerate(drawn if policy.split == "heldout" else [*drawn, *others]):
         yield Question(
             id=f"{policy.id}-q{i}",
             policy=policy.id,

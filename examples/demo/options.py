@@ -17,7 +17,7 @@ DATA_DECISIONS: Final = 1800
 REWARD_WAIT: Final = "RANKLOOP_TRAINER_REWARD_WAIT_S"
 
 SETTINGS: Final[Mapping[str, str]] = {
-    "RANKLOOP_SERVICE_EPSILON": "0.7",
+    "RANKLOOP_SERVICE_EPSILON": "0.9",
     "RANKLOOP_SERVICE_THREADS": "2",
     "RANKLOOP_TRAINER_CAPACITIES": '["last_layer"]',
     "RANKLOOP_TRAINER_PRECISIONS": '["float32"]',
@@ -25,7 +25,8 @@ SETTINGS: Final[Mapping[str, str]] = {
     "RANKLOOP_TRAINER_THREADS": "1",
     "RANKLOOP_TRAINER_POLL_S": "1",
     REWARD_WAIT: "12",
-    "RANKLOOP_TRAINER_ROUND_MIN_REWARDS": "1000",
+    "RANKLOOP_TRAINER_GATE_SHARE": "0.57",
+    "RANKLOOP_TRAINER_ROUND_MIN_REWARDS": "750",
     "RANKLOOP_TRAINER_ROUND_GROWTH": "1",
 }
 """A start explores more than a site that has learned, and nobody wants to wait here for a quarter of an hour."""

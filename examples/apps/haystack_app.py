@@ -1,4 +1,4 @@
-"""RAG with Haystack: retrieve, rerank, answer.
+"""RAG with Haystack: retrieve, rerank, answer. Needs the extra `haystack` (docs/integrations.md).
 
 python -m examples.apps.haystack_app http://127.0.0.1:8000
 """

@@ -1,4 +1,4 @@
-"""RAG with LangChain: retrieve, rerank, answer.
+"""RAG with LangChain: retrieve, rerank, answer. Needs the extra `langchain` (docs/integrations.md).
 
 python -m examples.apps.langchain_app http://127.0.0.1:8000
 """

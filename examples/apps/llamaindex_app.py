@@ -1,4 +1,4 @@
-"""RAG with LlamaIndex: retrieve, rerank, answer.
+"""RAG with LlamaIndex: retrieve, rerank, answer. Needs the extra `llamaindex` (docs/integrations.md).
 
 python -m examples.apps.llamaindex_app http://127.0.0.1:8000
 """

@@ -70,6 +70,11 @@ def rerank(
     explore: Literal["auto", "never"] = "auto",
     tags: Mapping[str, str] | None = None,
     model: str | None = None,
+    max_tokens_per_doc: int | None = None,
+    max_chunks_per_doc: int | None = None,
+    truncate: bool = True,
+    raw_scores: bool = False,
+    rank_fields: Sequence[str] | None = None,
     idempotency_key: str | None = None,
 ) -> Call[Ranking]:
     """Ranks the documents, given in your first stage's order, best first.
@@ -78,13 +83,29 @@ def rerank(
     session_id: the same session, query and documents keep their order for ten minutes.
     explore: `never` always gets the best order, and is not learned from.
     model: the line that answers.
+    max_tokens_per_doc: longer documents are cut there; at what fits the model in any case.
+    max_chunks_per_doc: a long document is read in so many windows at most, of which the best counts.
+    truncate: False refuses documents that do not fit, instead of cutting them.
+    raw_scores: logits instead of scores in 0..1.
+    rank_fields: what is read of a document, in this order: `text`, or fields of its metadata, which then are sent.
     """
     sent = [Document(text=each) if isinstance(each, str) else each for each in documents]
+    given = _given(
+        top_n=top_n,
+        session_id=session_id,
+        tags=tags,
+        model=model,
+        max_tokens_per_doc=max_tokens_per_doc,
+        max_chunks_per_doc=max_chunks_per_doc,
+        rank_fields=None if rank_fields is None else list(rank_fields),
+    )
     body = {
         "query": query,
-        "documents": [_given(text=each.text, id=each.id, score=each.score) for each in sent],
+        "documents": [_document(each, rank_fields or ()) for each in sent],
         "explore": explore,
-        **_given(top_n=top_n, session_id=session_id, tags=tags, model=model),
+        "truncate": truncate,
+        "raw_scores": raw_scores,
+        **given,
     }
     return Call(
         method="POST",
@@ -206,6 +227,16 @@ def match(query: str, used: Sequence[str], *, within_s: float | None = None) -> 
     )
 
 
+def _document(document: Document, fields: Sequence[str]) -> dict[str, Any]:
+    """Of its metadata only the fields that are asked for, as far as the service can read them."""
+    metadata = document.metadata or {}
+    read = {name: metadata.get(name) for name in fields}
+    return {
+        **{name: value for name, value in read.items() if isinstance(value, str | int | float)},
+        **_given(text=document.text, id=document.id, score=document.score),
+    }
+
+
 def _ranking(reply: Mapping[str, Any], sent: Sequence[Document]) -> Ranking:
     meta = reply["meta"]
     return Ranking(
@@ -228,6 +259,7 @@ def _ranking(reply: Mapping[str, Any], sent: Sequence[Document]) -> Ranking:
         degraded=meta["degraded"],
         truncated=tuple(meta["truncated"]),
         total_tokens=reply["usage"]["total_tokens"],
+        feedback_token=meta["feedback_token"],
     )
 
 

@@ -1,7 +1,7 @@
 """What goes to the service and what comes back, as frozen values."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
@@ -21,7 +21,7 @@ class Document:
     score: float | None = None
     """The first stage's, higher is better: an input of the model."""
     metadata: Mapping[str, Any] | None = None
-    """Stays here: it comes back with the ranking and is not sent."""
+    """Stays here and comes back with the ranking; only the fields that `rank_fields` names are sent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class Ranked:
     index: int
     """Its position in the request."""
     relevance_score: float
-    """Strictly falls along the ranking, explored or not."""
+    """Strictly falls along the ranking, explored or not; in 0..1, a logit with `raw_scores`."""
     model_score: float
     """What the model says of this document itself."""
     document: Document
@@ -56,6 +56,8 @@ class Ranking:
     truncated: tuple[int, ...]
     """Request positions of the documents whose end did not fit the model."""
     total_tokens: int
+    feedback_token: str = field(repr=False)
+    """For a browser: authorises feedback about this decision, as END_USER, and nothing else."""
 
     @property
     def documents(self) -> list[Document]:

@@ -1,5 +1,5 @@
 """Rerankers for LangChain, LlamaIndex and Haystack that report by themselves what the LLM did with the documents.
 
-Each module needs its framework (`pip install rankloop[langchain]`, `[llamaindex]`, `[haystack]`) and knows nothing of
-the others; what they share knows no framework.
+Each module needs its framework (the extra `langchain`, `llamaindex` or `haystack`) and knows nothing of the others;
+what they share knows no framework.
 """

@@ -188,8 +188,10 @@ def _current_run(callbacks: Callbacks | None) -> UUID | None:
 
 
 def _answer(response: LLMResult) -> tuple[str, str | None]:
-    """Text and model of an answer; no text where the model only asks for tools."""
-    generation = response.generations[0][0]
+    """Text and model of an answer; no text where the model only asks for tools, or says nothing at all."""
+    generation = next((each for answers in response.generations for each in answers), None)
+    if generation is None:
+        return "", None
     message = generation.message if isinstance(generation, ChatGeneration) else None
     if isinstance(message, AIMessage) and message.tool_calls:
         return "", None

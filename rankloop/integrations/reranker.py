@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from rankloop.client import Client, Document, Ranking, Retries
+from rankloop.client import Document, Ranking
 from rankloop.integrations import reading
-from rankloop.integrations.outbox import Outbox
+from rankloop.integrations.links import link
 from rankloop.integrations.reading import Cited, Reading, Report, Shown
 
 logger = logging.getLogger(__name__)
@@ -18,8 +18,6 @@ DECISION: Final = "rankloop_decision"
 INDEX: Final = "rankloop_index"
 """The document's position in the request."""
 
-PATIENT: Final = Retries(attempts=6, first_s=0.5, longest_s=30.0)
-"""A report has time."""
 MAX_ID: Final = 200
 REMEMBERED: Final = 10_000
 
@@ -33,7 +31,7 @@ class ShownBy:
 
 
 class Reranker:
-    """A client to rank with, another to report with."""
+    """Ranks, and reports what became of it. One for each request will do: those of one service share connections."""
 
     def __init__(
         self,
@@ -44,16 +42,14 @@ class Reranker:
         timeout_s: float,
         cited: Cited | None,
     ) -> None:
-        self._client = Client(url, api_key=api_key, timeout_s=timeout_s)
-        self._reporting = Client(url, api_key=api_key, retries=PATIENT)
+        self._link = link(url, api_key=api_key, timeout_s=timeout_s)
         self._line, self._cited = line, cited or reading.cited
-        self._outbox = Outbox()
         # In the order in which they were reported. Only the outbox's thread looks at it.
         self._reported: dict[str, None] = {}
 
     def rank(self, query: str, documents: Sequence[Document], *, top_n: int | None) -> Ranking:
         """Raises `rankloop.client.RankloopError`."""
-        return self._client.rerank(query, documents, top_n=top_n, model=self._line)
+        return self._link.ranking.rerank(query, documents, top_n=top_n, model=self._line)
 
     def shown(self, ranking: Ranking) -> ShownBy:
         shown = Shown(
@@ -65,11 +61,11 @@ class Reranker:
 
     def report(self, shown: Sequence[Shown], readings: Sequence[Reading]) -> None:
         """Later, and not in the app's thread; looking for documents in prompts included."""
-        self._outbox.put(partial(self._report, shown, readings))
+        self._link.outbox.put(partial(self._report, shown, readings))
 
     def flush(self, timeout_s: float) -> bool:
-        """Whether every report was sent, or given up on, in time."""
-        return self._outbox.flush(timeout_s)
+        """Whether every report to this service was sent, or given up on, in time."""
+        return self._link.outbox.flush(timeout_s)
 
     def _report(self, shown: Sequence[Shown], readings: Sequence[Reading]) -> None:
         found = reading.reports(shown, readings, cited=self._cited)
@@ -88,7 +84,7 @@ class Reranker:
 
     def _send(self, report: Report) -> None:
         said = report.reading
-        self._reporting.answer(
+        self._link.reporting.answer(
             report.decision_id,
             text=said.answer,
             used=report.used,

@@ -1,13 +1,16 @@
 """LangChain against a live service: whichever way an app is put together, its answers arrive."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
+import pytest
 from langchain_classic.retrievers import ContextualCompressionRetriever
 from langchain_core.documents import Document
 from langchain_core.language_models import FakeListLLM, GenericFakeChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.output_parsers import StrOutputParser
+from langchain_core.outputs import ChatResult
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import Runnable, RunnableLambda, RunnablePassthrough
 
@@ -134,6 +137,50 @@ def test_a_call_that_asks_for_a_tool_is_not_the_answer(
     RunnableLambda(agent).invoke(coffee.QUESTION)
 
     assert answer_of(rankings[0].id)["text"] == "Three years [1]."
+
+
+class SaysNothing(StandIn):
+    """A model whose first answer is none at all, as where a filter has taken it away."""
+
+    asked: int = 0
+
+    def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
+        self.asked += 1
+        return ChatResult(generations=[]) if self.asked == 1 else super()._generate(*args, **kwargs)
+
+
+def test_a_call_without_any_answer_is_none_and_troubles_nobody(
+    url: str, rankings: list[Ranking], answer_of: AnswerOf, caplog: pytest.LogCaptureFixture
+):
+    llm = SaysNothing()
+
+    def twice(question: str) -> str:
+        found = passages(retriever(url).invoke(question))
+        with suppress(IndexError):  # LangChain's own, in the app
+            llm.invoke(found)
+        return llm.invoke(found).text
+
+    said = RunnableLambda(twice).invoke(coffee.QUESTION)
+
+    assert answer_of(rankings[0].id)["text"] == said
+    assert "_Observer" not in caplog.text
+
+
+def test_documents_that_were_graded_one_by_one_are_used_where_the_answer_read_them(
+    url: str, rankings: list[Ranking], answer_of: AnswerOf
+):
+    grader = RunnableLambda(str) | FakeListLLM(responses=["no", "no", "yes"])
+
+    def corrective(question: str) -> str:
+        found = retriever(url).invoke(question)
+        kept = [each for each in found if grader.invoke(each.page_content) == "yes"]
+        return StandIn().invoke(f"{passages(kept)}\n\n{question}\nCite like [1].").text
+
+    said = RunnableLambda(corrective).invoke(coffee.QUESTION)
+
+    answer = answer_of(rankings[0].id)
+    assert answer["text"] == said
+    assert answer["used"] == answer["decision"]["shown"][2:3]
 
 
 def test_the_final_documents_tell_the_decision_for_feedback(url: str, service: Client):

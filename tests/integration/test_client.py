@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import re
 import threading
 import time
@@ -19,6 +20,7 @@ from contract.tables import answers, decisions, feedback
 from rankloop.client import (
     APIError,
     AsyncClient,
+    AuthenticationError,
     Client,
     Conflict,
     Document,
@@ -116,6 +118,49 @@ async def test_an_app_that_lost_the_id_finds_its_decision(url: str, service: Ser
     assert found.decision_id == ranking.id
     assert list(found.used) == [result.index for result in ranking.results[:2]]
     assert not found.answered
+
+
+async def test_a_browser_may_say_what_its_user_thinks_and_nothing_else(url: str):
+    async with AsyncClient(url) as rankloop:
+        ranking = await rankloop.rerank(QUERY, DOCUMENTS)
+
+    async with AsyncClient(url, api_key=ranking.feedback_token) as browser:
+        kept = await browser.feedback(ranking.id, "thumb", value=True, source_id="widget")
+        with pytest.raises(AuthenticationError):
+            await browser.decision(ranking.id)
+
+    assert kept.decision_id == ranking.id
+
+
+async def test_what_is_read_of_a_document_is_what_was_asked_for(url: str, service: Service):
+    # The tiny model reads about 100 letters.
+    long = "one two " * 40
+    async with AsyncClient(url) as rankloop:
+        cut = await rankloop.rerank(QUERY, [long, "Ask us."])
+        whole = await rankloop.rerank(QUERY, [long, "Ask us."], max_chunks_per_doc=50)
+        sooner = await rankloop.rerank(QUERY, ["red sun one two", "Ask"], max_tokens_per_doc=3)
+        with pytest.raises(Invalid):
+            await rankloop.rerank(QUERY, [long, "Ask us."], truncate=False)
+        titled = await rankloop.rerank(
+            QUERY,
+            [Document(text="Two years.", metadata={"title": "New", "owner": "ann"})],
+            rank_fields=["title", "text"],
+        )
+        await service.logged()
+        decision = await rankloop.decision(titled.id)
+
+    assert (cut.truncated, whole.truncated, sooner.truncated) == ((0,), (), (0,))
+    assert [each["text"] for each in decision["candidates"]] == ["title: New\ntext: Two years."]
+
+
+async def test_scores_may_be_logits(url: str):
+    async with AsyncClient(url) as rankloop:
+        scores = await rankloop.rerank(QUERY, DOCUMENTS, explore="never")
+        logits = await rankloop.rerank(QUERY, DOCUMENTS, explore="never", raw_scores=True)
+
+    assert [each.relevance_score for each in scores.results] == pytest.approx(
+        [1 / (1 + math.exp(-each.relevance_score)) for each in logits.results]
+    )
 
 
 async def test_the_documented_lap_runs(url: str, service: Service):

@@ -1,9 +1,11 @@
+import inspect
 import re
 from pathlib import Path
 
 import pytest
 
 from judge.settings import JudgeSettings
+from rankloop.client import calls
 from service.settings import ServiceSettings
 from trainer.settings import TrainerSettings
 
@@ -31,3 +33,24 @@ def test_every_file_that_a_document_links_to_exists(document):
     links = re.findall(r"\]\(([^)#:]+)\)", path.read_text())
 
     assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+def test_nothing_is_installed_from_an_index_that_does_not_have_it():
+    root = OPERATIONS.parents[1]
+    files = [root / "README.md", *root.glob("docs/**/*.md"), *root.glob("rankloop/**/*.py")]
+
+    told = {
+        path.name: re.findall(r"pip install ['\"]?rankloop", path.read_text()) for path in files
+    }
+
+    assert [name for name, found in told.items() if found] == []
+
+
+def test_the_documented_parameters_of_a_ranking_are_those_of_the_client():
+    text = (OPERATIONS.parent / "integrations.md").read_text()
+    documented = re.search(r"`rerank\(query, documents, \*, (.*?)\)`", text)
+    assert documented is not None
+
+    _, _, *named = inspect.signature(calls.rerank).parameters
+
+    assert documented[1].split(", ") == named

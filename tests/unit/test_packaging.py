@@ -76,6 +76,26 @@ def test_a_tested_release_is_pinned_for_what_an_extra_declares(extra: str) -> No
         assert need.specifier.contains(pins[canonicalize_name(need.name)]), need
 
 
+@pytest.mark.parametrize("extra", FRAMEWORKS)
+def test_an_extra_brings_what_the_documented_lines_and_the_example_import(extra: str) -> None:
+    chapter = rf"^## {extra}\n(.*?)^## "
+    documented = re.search(
+        chapter,
+        (ROOT / "docs/integrations.md").read_text(),
+        re.DOTALL | re.IGNORECASE | re.MULTILINE,
+    )
+    assert documented is not None
+    text = documented[1] + (ROOT / f"examples/apps/{extra}_app.py").read_text()
+    ours = {"examples", "rankloop", *sys.stdlib_module_names}
+
+    imported = set(re.findall(r"^(?:from|import) (\w+)", text, re.MULTILINE)) - ours
+
+    # A distribution's name begins with that of its module: llama-index-core, llama_index.
+    brought = [Requirement(need).name.replace("-", "_") for need in EXTRAS[extra]]
+    assert imported
+    assert [name for name in imported if not any(each.startswith(name) for each in brought)] == []
+
+
 def test_constraints_pin_everything_that_an_install_brings() -> None:
     installed = dict(
         _closure("rankloop", {"service", "trainer", "judge", "embedded", "demo", "dev"})

@@ -48,7 +48,7 @@ def ranked(*order: int, **changes: Any) -> dict[str, Any]:
         ],
         "model": "default",
         "usage": {"total_tokens": 12},
-        "meta": meta | {"degraded": False, "truncated": [1]},
+        "meta": meta | {"degraded": False, "truncated": [1], "feedback_token": "rlf_x"},
     } | changes
 
 
@@ -95,10 +95,69 @@ def test_a_ranking_holds_the_documents_that_were_sent_best_first():
             "query": "how long",
             "documents": [{"text": "one year"}, {"text": "two years", "id": "new", "score": 9.1}],
             "explore": "auto",
+            "truncate": True,
+            "raw_scores": False,
             "top_n": 2,
             "tags": {"page": "help"},
         }
     ]
+
+
+def test_a_ranking_has_a_token_for_a_browser_and_does_not_show_it():
+    ranking = client(Wire(ranked(0))).rerank("how long", ["two years"])
+
+    assert ranking.feedback_token == "rlf_x"
+    assert "rlf_x" not in repr(ranking)
+
+
+def test_what_is_read_of_a_document_can_be_asked_for():
+    wire = Wire(ranked(0))
+
+    client(wire).rerank(
+        "how long",
+        ["two years"],
+        max_tokens_per_doc=128,
+        max_chunks_per_doc=3,
+        truncate=False,
+        raw_scores=True,
+    )
+
+    assert wire.bodies == [
+        {
+            "query": "how long",
+            "documents": [{"text": "two years"}],
+            "explore": "auto",
+            "truncate": False,
+            "raw_scores": True,
+            "max_tokens_per_doc": 128,
+            "max_chunks_per_doc": 3,
+        }
+    ]
+
+
+def test_of_the_metadata_only_the_fields_that_are_asked_for_are_sent():
+    wire = Wire(ranked(0))
+    metadata = {"title": "Warranty", "page": 4, "seen": {"by": "ann"}, "owner": "ann", "text": "x"}
+    document = Document(text="two years", id="new", metadata=metadata)
+
+    named = ("title", "page", "seen", "text")
+    client(wire).rerank("how long", [document, "ask us"], rank_fields=named)
+
+    assert wire.bodies[0]["rank_fields"] == list(named)
+    assert wire.bodies[0]["documents"] == [
+        {"title": "Warranty", "page": 4, "text": "two years", "id": "new"},
+        {"text": "ask us"},
+    ]
+
+
+async def test_the_async_client_asks_for_the_same_and_gets_the_token():
+    wire = Wire(ranked(0))
+
+    async with AsyncClient("http://service", transport=httpx.MockTransport(wire)) as rankloop:
+        ranking = await rankloop.rerank("how long", ["two years"], raw_scores=True, truncate=False)
+
+    assert (wire.bodies[0]["raw_scores"], wire.bodies[0]["truncate"]) == (True, False)
+    assert ranking.feedback_token == "rlf_x"
 
 
 def test_an_answer_is_said_with_what_is_known_of_it():

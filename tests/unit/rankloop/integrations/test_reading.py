@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -61,14 +62,124 @@ def test_a_later_call_about_the_same_documents_is_a_check():
 
 
 def test_documents_that_are_read_one_by_one_have_the_last_answer():
-    refined = [reading(prompt(text), f"Draft {n}") for n, text in enumerate(SHOWN.texts)]
-    last = reading("Write it nicely: Draft 2", "Two years [1], not one [2].")
+    first, second, third = SHOWN.texts
+    refined = [
+        reading(prompt(first), "Draft one."),
+        reading(f"Draft one.\n{prompt(second)}", "Draft two."),
+        reading(f"Draft two.\n{prompt(third)}", "Two years [1], not one [2]."),
+    ]
 
-    (report,) = reports([SHOWN], [*refined, last], cited=cited)
+    (report,) = reports([SHOWN], refined, cited=cited)
 
     assert report.used == [4, 0, 2]
     assert report.citations == [4, 0]
-    assert report.reading.answer == last.answer
+    assert report.reading is refined[-1]
+
+
+def test_a_draft_that_a_piece_left_as_it_was_still_carries_that_piece():
+    first, second, third = SHOWN.texts
+    refined = [
+        reading(prompt(first), "Not stated."),
+        reading(f"Not stated.\n{prompt(second)}", "Not stated."),
+        reading(f"Not stated.\n{prompt(third)}", "Ask us."),
+    ]
+
+    (report,) = reports([SHOWN], refined, cited=cited)
+
+    assert report.used == [4, 0, 2]
+    assert report.reading is refined[-1]
+
+
+def test_a_call_that_puts_partial_answers_together_has_read_their_documents():
+    mapped = [reading(prompt(text), f"Part number {n}.") for n, text in enumerate(SHOWN.texts)]
+    reduced = reading("\n".join(each.answer for each in mapped), "Two years [1].")
+
+    (report,) = reports([SHOWN], [*mapped, reduced], cited=cited)
+
+    assert (report.used, report.citations) == ([4, 0, 2], [4])
+    assert report.reading is reduced
+
+
+def test_an_answer_from_extracts_is_numbered_by_what_they_were_taken_from():
+    extracts = [
+        reading(f"{SHOWN.texts[1]}\nWhat matters?", "was one year"),
+        reading(f"{SHOWN.texts[0]}\nWhat matters?", "is two years"),
+    ]
+    answer = reading("[1] was one year\n[2] is two years\nHow long?", "Two years [2].")
+
+    (report,) = reports([SHOWN], [*extracts, answer], cited=cited)
+
+    assert (report.used, report.citations) == ([0, 4], [4])
+
+
+def test_of_several_drafts_the_one_made_from_them_is_the_answer():
+    drafts = [reading(prompt(*SHOWN.texts), draft) for draft in ("Two years.", "Since 2024 two.")]
+    chosen = reading("Put together:\nTwo years.\nSince 2024 two.", "Two years, since 2024.")
+
+    (report,) = reports([SHOWN], [*drafts, chosen], cited=cited)
+
+    assert report.reading is chosen
+    assert report.used == [4, 0, 2]
+
+
+@pytest.mark.parametrize("verdict", ["no", "4", "irrelevant", "Irrelevant.", '{"score": "no"}'])
+def test_documents_that_were_graded_one_by_one_are_used_where_the_answer_read_them(verdict: str):
+    graded = [
+        reading(f"{text}\nIs it relevant or irrelevant, yes or no, 1 to 5?", verdict)
+        for text in SHOWN.texts
+    ]
+    asked = f"Say nothing irrelevant, and no more than 4 lines.\n{prompt(SHOWN.texts[2])}"
+    answer = reading(asked, "Ask us [1].")
+
+    (report,) = reports([SHOWN], [*graded, answer], cited=cited)
+
+    assert (report.used, report.citations) == ([2], [2])
+    assert report.reading is answer
+
+
+@pytest.mark.parametrize("shown", [SHOWN, replace(SHOWN, positions=(4,), texts=SHOWN.texts[:1])])
+def test_a_verdict_about_all_documents_is_not_the_answer(shown: Shown):
+    grade = reading(f"{prompt(*shown.texts)}\nIs it relevant?", '{"relevant": [1]}')
+    answer = reading(prompt(shown.texts[0]), "Two years [1].")
+
+    (report,) = reports([shown], [grade, answer], cited=cited)
+
+    assert (report.used, report.citations) == ([4], [4])
+    assert report.reading is answer
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        f"{SHOWN.texts[2]}\nDoes it say 'Ask the shop [1].'?",
+        "A title for: Ask the shop [1].",
+        "A title for: How long?",
+    ],
+)
+def test_neither_a_check_nor_a_title_is_the_answer(later: str):
+    graded = [reading(f"{text}\nIs it relevant?", "yes") for text in SHOWN.texts]
+    answer = reading(prompt(SHOWN.texts[2]), "Ask the shop [1].")
+
+    (report,) = reports(
+        [SHOWN], [*graded, answer, reading(later, "Yes: the warranty.")], cited=cited
+    )
+
+    assert (report.used, report.citations) == ([2], [2])
+    assert report.reading is answer
+
+
+def test_a_question_in_two_parts_has_an_answer_for_each():
+    other = Shown(decision_id="e", positions=(1,), texts=("Shipping is free.",))
+    parts = [
+        reading(prompt(*SHOWN.texts), "Two years [1]."),
+        reading(prompt(*other.texts), "It costs nothing [1]."),
+    ]
+    both = reading("Two years [1].\nIt costs nothing [1].\nAnd both?", "Two years, and nothing.")
+
+    first, second = reports([SHOWN, other], [*parts, both], cited=cited)
+
+    assert (first.reading, first.used, first.citations) == (parts[0], [4, 0, 2], [4])
+    assert (second.reading, second.used, second.citations) == (parts[1], [1], [1])
 
 
 def test_two_rankings_in_one_prompt_are_numbered_through():

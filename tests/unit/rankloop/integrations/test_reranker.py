@@ -8,6 +8,8 @@ import httpx
 import pytest
 
 from rankloop.client import Client, Document, Retries
+from rankloop.integrations.links import Link
+from rankloop.integrations.outbox import Outbox
 from rankloop.integrations.reading import Reading
 from rankloop.integrations.reranker import (
     DECISION,
@@ -51,7 +53,7 @@ class Service:
             ],
             "model": "default",
             "usage": {"total_tokens": 1},
-            "meta": meta | {"degraded": False, "truncated": []},
+            "meta": meta | {"degraded": False, "truncated": [], "feedback_token": "rlf_x"},
         }
 
 
@@ -64,9 +66,8 @@ def service() -> Service:
 def reranker(service: Service) -> Reranker:
     reranker = Reranker("http://s", api_key=None, line=None, timeout_s=1, cited=None)
     transport = httpx.MockTransport(service)
-    reranker._client = reranker._reporting = Client(
-        "http://s", transport=transport, retries=Retries(attempts=1)
-    )
+    client = Client("http://s", transport=transport, retries=Retries(attempts=1))
+    reranker._link = Link(ranking=client, reporting=client, outbox=Outbox())
     return reranker
 
 
@@ -111,12 +112,11 @@ def test_a_decision_is_reported_once(service: Service, reranker: Reranker):
 
 def test_each_reranker_reports_its_own(service: Service, reranker: Reranker):
     other = Reranker("http://s", api_key=None, line=None, timeout_s=1, cited=None)
-    other._client = other._reporting = reranker._client
+    other._link = reranker._link
 
     report_all([ranked(reranker), ranked(other)], [read()])
 
     assert reranker.flush(5)
-    assert other.flush(5)
     assert {decision_id for decision_id, _ in service.answers} == {"decision-0", "decision-1"}
 
 

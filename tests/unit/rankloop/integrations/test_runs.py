@@ -7,7 +7,7 @@ import pytest
 
 from rankloop.integrations import runs as module
 from rankloop.integrations.reading import Reading
-from rankloop.integrations.runs import RECENT_S, Runs
+from rankloop.integrations.runs import IDLE_S, RECENT_S, Runs
 
 
 class Done:
@@ -201,6 +201,98 @@ def test_runs_that_never_end_are_forgotten_the_oldest_first(monkeypatch: pytest.
 
     assert list(done.runs._roots) == [3, 4]
     assert set(done.runs._by_run) == {3, 4, "child of 3", "child of 4"}
+
+
+def test_a_run_that_never_ends_keeps_the_newest_of_everything(monkeypatch: pytest.MonkeyPatch):
+    for name, most in {"MAX_RUNS": 5, "MAX_SHOWN": 2, "MAX_CALLS": 2}.items():
+        monkeypatch.setattr(module, name, most)
+    done = Done()
+
+    done.runs.started("loop", None)
+    for number in range(50):
+        done.runs.started(f"step {number}", "loop")
+        done.runs.shown(f"step {number}", f"ranking {number}")
+        done.call(f"llm {number}", f"step {number}", f"answer {number}")
+        done.runs.ended(f"step {number}")
+    kept = len(done.runs._by_run)
+    done.runs.ended("loop")
+
+    assert kept == 5
+    assert done.seen == [(["ranking 48", "ranking 49"], ["answer 48", "answer 49"])]
+
+
+@pytest.mark.parametrize(
+    ("most", "answers"), [(30, ["answer 1", "answer 2"]), (1, ["answer 2"]), (48, None)]
+)
+def test_long_prompts_leave_less_room_for_others(
+    most: int, answers: list[str] | None, monkeypatch: pytest.MonkeyPatch
+):
+    # "prompt" and "answer 0" are 6 + 8 characters: two whole calls and the prompt of a third are 34, all three 42.
+    monkeypatch.setattr(module, "MAX_CHARACTERS", most)
+    done = Done()
+
+    done.runs.started("chain", None)
+    done.runs.shown("chain", "ranking")
+    for number in range(3):
+        done.call(f"llm {number}", "chain", f"answer {number}")
+    done.runs.ended("chain")
+
+    assert done.seen == [(["ranking"], answers or ["answer 0", "answer 1", "answer 2"])]
+
+
+def test_a_call_that_had_to_make_room_is_not_waited_for(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "MAX_CALLS", 1)
+    done = Done()
+
+    done.runs.started("chain", None)
+    done.runs.shown("chain", "ranking")
+    done.runs.started("hangs", "chain")
+    done.runs.asked("hangs", "prompt", model=None)
+    done.call("llm", "chain", "answer")
+    done.runs.ended("chain")
+
+    assert done.seen == [(["ranking"], ["answer"])]
+
+
+def test_a_run_that_goes_on_is_kept_rather_than_those_that_ended(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "MAX_RUNS", 4)
+    done = Done()
+
+    done.runs.started("chain", None)
+    done.runs.started("agent", "chain")
+    done.runs.shown("agent", "ranking")
+    for number in range(10):
+        done.runs.started(f"tool {number}", "agent")
+        done.runs.ended(f"tool {number}")
+    done.call("llm", "agent", "answer")
+    done.runs.ended("agent")
+    done.runs.ended("chain")
+
+    assert done.seen == [(["ranking"], ["answer"])]
+
+
+def test_a_run_of_which_nothing_is_heard_is_forgotten():
+    done = Done()
+    done.runs.started("stuck", None)
+    done.runs.started("child", "stuck")
+
+    done.now_s = IDLE_S + 1
+    done.runs.started("next", None)
+
+    assert set(done.runs._by_run) == {"next"}
+
+
+def test_a_run_of_which_something_is_heard_may_be_old():
+    done = Done()
+    for run in ("long", "idle"):
+        done.runs.started(run, None)
+
+    done.now_s = IDLE_S
+    done.runs.started("child", "long")
+    done.now_s = 2 * IDLE_S
+    done.runs.started("next", None)
+
+    assert list(done.runs._roots) == ["long", "next"]
 
 
 def test_a_root_that_ended_leaves_nothing_behind():

@@ -54,6 +54,8 @@ class Report:
     """Request positions. None where the answer cites nothing: it may not have been asked to."""
     reading: Reading
     """The call that wrote the answer."""
+    calls: tuple[Reading, ...]
+    """All that read one of its documents, and the one that wrote the answer."""
 
 
 def reports(shown: Sequence[Shown], readings: Sequence[Reading], *, cited: Cited) -> list[Report]:
@@ -127,6 +129,7 @@ def _report(
         used=_of(decision_id, numbered),
         citations=_of(decision_id, named) if named else None,
         reading=reading,
+        calls=(*(call for call, _ in mine), reading),
     )
 
 

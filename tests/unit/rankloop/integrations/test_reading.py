@@ -69,6 +69,7 @@ def test_documents_that_are_read_one_by_one_have_the_last_answer():
     assert report.used == [4, 0, 2]
     assert report.citations == [4, 0]
     assert report.reading.answer == last.answer
+    assert report.calls == (*refined, last)
 
 
 def test_two_rankings_in_one_prompt_are_numbered_through():

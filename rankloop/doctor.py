@@ -4,6 +4,7 @@ Each finding says what was counted, what it means and what to do. The first that
 answers there is nothing to say of feedback.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -12,7 +13,7 @@ from typing import Final
 import httpx
 from rich.console import Console
 
-from rankloop.operators import Overview, Row, ask, overview
+from rankloop.operators import Row, ask
 
 PROBE: Final = {
     "query": "Does the reranker answer?",
@@ -22,6 +23,8 @@ PROBE: Final = {
 }
 NEEDED_REWARDS: Final = 500
 """Of a first round, where no round has said how many it waited for."""
+RUNS_READ: Final = 100
+"""Newest first: as many as count, and some that failed between them."""
 FEW_ANSWERS: Final = 0.5
 NO_MODEL: Final = (
     "start the trainer: it registers the starting model (or run python -m trainer.register)"
@@ -57,6 +60,8 @@ MORE_FEEDBACK: Final = "let the judge read more answers (RANKLOOP_JUDGE_), or as
 FEW_QUERIES: Final = 100
 """Below it no gate is sure of anything."""
 LONG_DAYS: Final = 7.0
+MANY_ROUNDS: Final = 64
+"""As the trainer has it: no round waits for more than the one after so many."""
 DAY_S: Final = 86_400.0
 
 
@@ -88,15 +93,16 @@ def examine(client: httpx.Client, *, line: str | None, within_s: float) -> list[
     if ready["status"] != "ready":
         return [_broken("the service has no model yet", NO_MODEL)]
     ranked = ask(client, "POST", "/v1/rerank", json=PROBE)
-    asked = {"within_s": str(within_s)} | ({} if line is None else {"line": line})
-    flow = ask(client, "GET", "/v1/flow", params=asked)
-    rounds = overview(client, line=line, limit=1)
+    named = {} if line is None else {"line": line}
+    flow = ask(client, "GET", "/v1/flow", params=named | {"within_s": str(within_s)})
+    runs = ask(client, "GET", "/v1/runs", params=named | {"limit": str(RUNS_READ)})["data"]
+    verdicts = ask(client, "GET", "/v1/evaluations", params=named | {"limit": "1"})["data"]
     findings = [
         *_stands(ready, ranked),
         *_lost(flow),
         *_thin(flow),
-        *_pace(flow, needed=_needed(rounds)),
-        *_verdict(rounds),
+        *_pace(flow, needed=_needed(runs)),
+        *_verdict(verdicts),
     ]
     return sorted(findings, key=lambda finding: list(Severity).index(finding.severity))
 
@@ -165,7 +171,7 @@ def _thin(flow: Row) -> Iterator[Finding]:
         yield _slow(f"only {flow['queries']} distinct queries", FEW_DISTINCT)
 
 
-def _pace(flow: Row, *, needed: int) -> Iterator[Finding]:
+def _pace(flow: Row, *, needed: float) -> Iterator[Finding]:
     """How long a round takes to fill."""
     if not flow["spoken_of"] or not flow["answered"] or not flow["oldest_age_s"]:
         return
@@ -175,15 +181,22 @@ def _pace(flow: Row, *, needed: int) -> Iterator[Finding]:
     yield _slow(seen, MORE_FEEDBACK) if days > LONG_DAYS else _fine(seen)
 
 
-def _verdict(rounds: Overview) -> Iterator[Finding]:
-    for row in rounds.evaluations[:1]:
+def _verdict(verdicts: Sequence[Row]) -> Iterator[Finding]:
+    for row in verdicts:
         yield _fine(f"the last verdict: {row['verdict']}, {row['reason']}")
 
 
-def _needed(rounds: Overview) -> int:
-    """Rewards that a round waits for."""
-    configured = (row["config"].get("trainer_round_min_rewards") for row in rounds.runs)
-    return next((int(each) for each in configured if each), NEEDED_REWARDS)
+def _needed(runs: Sequence[Row]) -> float:
+    """Rewards that the next round waits for, as the trainer counts: more after each round that came to a verdict.
+
+    runs: newest first.
+    """
+    config: Row = runs[0]["config"] if runs else {}
+    first = config.get("trainer_round_min_rewards", NEEDED_REWARDS)
+    growth = config.get("trainer_round_growth", 1.0)
+    decided = sum(run["status"] != "failed" for run in runs)
+    wanted = first * growth ** min(decided, MANY_ROUNDS)
+    return float(min(wanted, config.get("trainer_replay", math.inf)))
 
 
 def _broken(seen: str, remedy: str) -> Finding:

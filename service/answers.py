@@ -40,6 +40,17 @@ class Used:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """What became of an answer."""
+
+    used: Used
+    landed: bool
+    """Whether its decision is stored too."""
+    is_new: bool
+    """Whether it was not stored before, just like this."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
     """One tenant's answers."""
 
@@ -49,15 +60,15 @@ class Answers:
     log_text: LogText
 
     @in_time
-    async def store(self, decision_id: UUID, answer: Answer) -> tuple[Used, bool]:
-        """What was used, and whether the decision has landed. The same answer again changes nothing."""
+    async def store(self, decision_id: UUID, answer: Answer) -> Stored:
+        """The same answer again changes nothing.  Raises `AnsweredOtherwise`, and what `targets` does."""
         target = await self._target(decision_id, answer)
         used = used_of(answer, target)
         async with self.engine.begin() as connection:
-            stored = await self._insert(connection, decision_id, answer, used)
-            if not stored:
+            is_new = await self._insert(connection, decision_id, answer, used)
+            if not is_new:
                 await self._must_be_the_same(connection, decision_id, answer)
-        return used, target is not None
+        return Stored(used=used, landed=target is not None, is_new=is_new)
 
     async def _target(self, decision_id: UUID, answer: Answer) -> Target | None:
         """None while the decision is on its way, and nothing has to be looked up in it."""

@@ -13,6 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from contract.store import Store
 from service import device, errors, replicas
+from service.aside import Aside
 from service.background import kept_running
 from service.batching import Batcher
 from service.callers import Callers
@@ -47,6 +48,8 @@ ROUTERS: Final = tuple(
 )
 
 _TOKENIZING_THREADS: Final = 2
+_READING_THREADS: Final = 1
+"""Of traces: there is no hurry, and the interpreter runs one thread at a time."""
 _SOCKET_TIMEOUT_S: Final = 5
 _SILENT_S: Final = 10.0
 """A neighbour that says nothing for so much longer than a poll takes is away."""
@@ -120,6 +123,7 @@ async def _open(settings: ServiceSettings, metrics: Metrics, stack: AsyncExitSta
         models=models,
         reranker=reranker,
         log=log,
+        aside=Aside(stack.enter_context(ThreadPoolExecutor(_READING_THREADS, "read")), metrics),
         health=Health(silent_after_s=_SILENT_S + settings.service_poll_s),
         callers=Callers(keyring=keyring, secret=secret, keys_required=settings.keys_required),
     )

@@ -33,6 +33,11 @@ class Metrics:
         self.abandoned = Counter(
             "rankloop_abandoned", "Requests whose client left before the answer", registry=registry
         )
+        self.spans_left_out = Counter(
+            "rankloop_spans_left_out",
+            "Spans of traces that had said too much already",
+            registry=registry,
+        )
         self.explored = Counter(
             "rankloop_decisions_explored", "Decisions that explored", ["line"], registry=registry
         )

@@ -27,7 +27,7 @@ _SAID: Final[Mapping[int, str]] = {
     415: "It is encoded in a way that is not understood here",
     422: "It has been understood, and cannot be done",
     429: "More work waits than can be done soon",
-    503: "There is no model yet, or the database is away",
+    503: "There is no model yet, or the database is away, or this would keep it too busy",
 }
 _RETRY_AFTER: Final[Node] = {
     "Retry-After": {

@@ -1,6 +1,7 @@
 """OpenTelemetry's wire for traces: protobuf or JSON in, spans out."""
 
 import zlib
+from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +21,9 @@ from service.errors import Invalid
 PROTOBUF: Final = "application/x-protobuf"
 JSON: Final = "application/json"
 TOO_LARGE: Final = 413
+TRACE_ID_BYTES: Final = 16
+SPAN_ID_BYTES: Final = 8
+HEX: Final = frozenset("0123456789abcdef")
 
 Attributes: TypeAlias = Mapping[str, Any]
 
@@ -41,6 +45,7 @@ class Span:
     """One piece of work of a trace."""
 
     trace_id: str
+    """In hex, as is the other: the same whatever the encoding."""
     span_id: str
     is_root: bool
     """Whether it ends what the app did for one request: it has no parent, or one in another process."""
@@ -51,7 +56,7 @@ class Span:
 
 
 def decode(body: bytes, *, content_type: str, encoding: str | None, most: int) -> list[Span]:
-    """Every span of an export.  Raises `Invalid`, `UnknownEncoding`, and `Unpacked` beyond `most` bytes."""
+    """Every span that has an id.  Raises `Invalid`, `UnknownEncoding`, and `Unpacked` beyond `most` bytes."""
     kind = content_type.partition(";")[0].strip().lower()
     export = ExportTraceServiceRequest()
     plain = _unpacked(body, encoding, most=most)
@@ -65,10 +70,11 @@ def decode(body: bytes, *, content_type: str, encoding: str | None, most: int) -
     except (DecodeError, json_format.ParseError, UnicodeDecodeError, RecursionError) as error:
         raise Invalid("body: no export of traces") from error
     return [
-        _span(span)
+        found
         for resource in export.resource_spans
         for scope in resource.scope_spans
         for span in scope.spans
+        if (found := _span(span)) is not None
     ]
 
 
@@ -94,19 +100,33 @@ def _unpacked(body: bytes, encoding: str | None, *, most: int) -> bytes:
     return plain
 
 
-def _span(span: WireSpan) -> Span:
+def _span(span: WireSpan) -> Span | None:
+    trace_id = _id(span.trace_id, size=TRACE_ID_BYTES)
+    span_id = _id(span.span_id, size=SPAN_ID_BYTES)
+    if trace_id is None or span_id is None:
+        return None
     attributes = dict(_pairs(span.attributes))
     for event in span.events:
         attributes.update(_pairs(event.attributes))
     is_entrance = span.kind in {WireSpan.SPAN_KIND_SERVER, WireSpan.SPAN_KIND_CONSUMER}
     return Span(
-        trace_id=span.trace_id.hex(),
-        span_id=span.span_id.hex(),
-        is_root=not span.parent_span_id or is_entrance,
+        trace_id=trace_id,
+        span_id=span_id,
+        is_root=_id(span.parent_span_id, size=SPAN_ID_BYTES) is None or is_entrance,
         started_at=_time(span.start_time_unix_nano),
         ended_at=_time(span.end_time_unix_nano),
         attributes=attributes,
     )
+
+
+def _id(sent: bytes, *, size: int) -> str | None:
+    """In hex; None for what is no id, zeros alone among them.
+
+    OTLP's JSON has ids in hex where the JSON of protobuf has base64: read as that, an id is half as long again.
+    """
+    said = b64encode(sent).decode().lower() if 2 * len(sent) == 3 * size else sent.hex()
+    is_one = len(said) == 2 * size and HEX.issuperset(said) and said.strip("0")
+    return said if is_one else None
 
 
 def _pairs(pairs: Iterable[KeyValue]) -> Iterator[tuple[str, Any]]:

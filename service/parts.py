@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from service.aside import Aside
 from service.callers import Callers
 from service.decisions import DecisionLog
 from service.device import Runtime
@@ -28,5 +29,6 @@ class Parts:
     models: Models
     reranker: Reranker
     log: DecisionLog
+    aside: Aside
     health: Health
     callers: Callers

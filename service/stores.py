@@ -6,13 +6,22 @@ from fastapi import Depends
 from redis.asyncio import Redis
 
 from service.answers import Answers
-from service.dependencies import TheEngine, TheParts, TheSecret, TheSettings, TheTenant
+from service.aside import Aside
+from service.dependencies import (
+    TheEngine,
+    TheMetrics,
+    TheParts,
+    TheSecret,
+    TheSettings,
+    TheTenant,
+)
 from service.feedback import Statements
 from service.flow import Flows
 from service.history import History
 from service.leases import Leases
 from service.matching import Matching
 from service.operators import Operators
+from service.trace_memory import TraceMemory
 from service.traces import Traces
 
 
@@ -50,6 +59,10 @@ def the_redis(parts: TheParts) -> Redis:
     return parts.redis
 
 
+def the_aside(parts: TheParts) -> Aside:
+    return parts.aside
+
+
 TheAnswers: TypeAlias = Annotated[Answers, Depends(the_answers)]
 TheStatements: TypeAlias = Annotated[Statements, Depends(the_statements)]
 TheLeases: TypeAlias = Annotated[Leases, Depends(the_leases)]
@@ -58,12 +71,20 @@ TheMatching: TypeAlias = Annotated[Matching, Depends(the_matching)]
 TheFlows: TypeAlias = Annotated[Flows, Depends(the_flows)]
 TheOperators: TypeAlias = Annotated[Operators, Depends(the_operators)]
 TheRedis: TypeAlias = Annotated[Redis, Depends(the_redis)]
+TheAside: TypeAlias = Annotated[Aside, Depends(the_aside)]
+
+
+def the_trace_memory(redis: TheRedis, tenant: TheTenant, metrics: TheMetrics) -> TraceMemory:
+    return TraceMemory(redis=redis, tenant=tenant, metrics=metrics)
+
+
+TheTraceMemory: TypeAlias = Annotated[TraceMemory, Depends(the_trace_memory)]
 
 
 def the_traces(
-    redis: TheRedis, tenant: TheTenant, answers: TheAnswers, matching: TheMatching
+    memory: TheTraceMemory, answers: TheAnswers, matching: TheMatching, aside: TheAside
 ) -> Traces:
-    return Traces(redis=redis, tenant=tenant, answers=answers, matching=matching)
+    return Traces(memory=memory, answers=answers, matching=matching, aside=aside)
 
 
 TheTraces: TypeAlias = Annotated[Traces, Depends(the_traces)]

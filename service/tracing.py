@@ -2,17 +2,19 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final, Self
 
-from rankloop.integrations.reading import Reading
+from rankloop.integrations.reading import Reading, Shown
+from service import otlp
 from service.otlp import Attributes, Span
 
 DECISION: Final = "rankloop.decision_id"
 """An app that knows the id may say it on any span of the ranking."""
-LISTS: Final = ("reranker.output_documents", "retrieval.documents")
+RERANKED: Final = "reranker.output_documents"
+RETRIEVED: Final = "retrieval.documents"
 QUERIES: Final = ("reranker.query", "gen_ai.retrieval.query.text", "input.value")
 CHATS: Final = frozenset({"chat", "text_completion", "generate_content"})
 
@@ -24,6 +26,17 @@ class Listed:
     query: str
     texts: tuple[str, ...]
     decision_id: str | None = None
+    by_reranker: bool = False
+    """Else it may be a ranking, or what was ranked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The decision that a list is."""
+
+    decision_id: str
+    positions: tuple[int, ...]
+    """Of the listed texts in the request, as far as they were looked at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,36 +44,87 @@ class Piece:
     """What one span has to say; most spans say nothing."""
 
     listed: Listed | None = None
+    found: Found | None = None
+    """None while nobody knows which decision the list is."""
     reading: Reading | None = None
-    is_root: bool = False
     started_at: datetime
+    ended_at: datetime
 
     @classmethod
     def of(cls, span: Span) -> Self | None:
         listed, reading = _listed(span.attributes), _reading(span)
-        if listed is None and reading is None and not span.is_root:
+        if listed is None and reading is None:
             return None
-        return cls(listed=listed, reading=reading, is_root=span.is_root, started_at=span.started_at)
+        return cls(
+            listed=listed, reading=reading, started_at=span.started_at, ended_at=span.ended_at
+        )
+
+    @property
+    def shown(self) -> Shown | None:
+        """The list as a ranking of ours."""
+        if self.listed is None or self.found is None:
+            return None
+        positions = self.found.positions
+        return Shown(
+            decision_id=self.found.decision_id,
+            positions=positions,
+            texts=self.listed.texts[: len(positions)],
+        )
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), default=datetime.isoformat)
 
     @classmethod
     def of_json(cls, text: str) -> Self:
-        found = json.loads(text)
-        listed, reading = found["listed"], found["reading"]
+        said = json.loads(text)
+        listed, found, reading = said["listed"], said["found"], said["reading"]
         return cls(
             listed=listed and Listed(**listed | {"texts": tuple(listed["texts"])}),
+            found=found and Found(**found | {"positions": tuple(found["positions"])}),
             reading=reading and Reading(**reading | {"at": datetime.fromisoformat(reading["at"])}),
-            is_root=found["is_root"],
-            started_at=datetime.fromisoformat(found["started_at"]),
+            started_at=datetime.fromisoformat(said["started_at"]),
+            ended_at=datetime.fromisoformat(said["ended_at"]),
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What an export says of one trace."""
+
+    pieces: Mapping[str, str]
+    """By span, as JSON."""
+    has_ended: bool
+    """Whether the span that ends a request is among them."""
+
+    @classmethod
+    def of(cls, spans: Sequence[Span]) -> Self:
+        return cls(
+            pieces={
+                span.span_id: piece.to_json()
+                for span in spans
+                if (piece := Piece.of(span)) is not None
+            },
+            has_ended=any(span.is_root for span in spans),
+        )
+
+
+def read(body: bytes, *, content_type: str, encoding: str | None, most: int) -> dict[str, Said]:
+    """What an export says, by trace.  Raises as `otlp.decode` does."""
+    spans: dict[str, list[Span]] = {}
+    for span in otlp.decode(body, content_type=content_type, encoding=encoding, most=most):
+        spans.setdefault(span.trace_id, []).append(span)
+    said = {trace_id: Said.of(each) for trace_id, each in spans.items()}
+    return {trace_id: each for trace_id, each in said.items() if each.pieces or each.has_ended}
 
 
 def _listed(said: Attributes) -> Listed | None:
     query = next((said[name] for name in QUERIES if isinstance(said.get(name), str)), None)
-    texts = next((found for name in LISTS if (found := _documents(said, name))), None)
-    texts = texts or _retrieved(said.get("gen_ai.retrieval.documents"))
+    reranked = _documents(said, RERANKED)
+    texts = (
+        reranked
+        or _documents(said, RETRIEVED)
+        or _retrieved(said.get("gen_ai.retrieval.documents"))
+    )
     if not query or not texts:
         return None
     decision_id = said.get(DECISION)
@@ -68,6 +132,7 @@ def _listed(said: Attributes) -> Listed | None:
         query=query,
         texts=tuple(texts),
         decision_id=decision_id if isinstance(decision_id, str) else None,
+        by_reranker=bool(reranked),
     )
 
 

@@ -59,6 +59,8 @@ class Report:
     """Request positions. None where the answer cites nothing: it may not have been asked to."""
     reading: Reading
     """The call that wrote the answer."""
+    calls: tuple[Reading, ...]
+    """All that read one of its documents, and the one that wrote the answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -187,6 +189,7 @@ def _report(decision_id: str, calls: Sequence[_Call], *, cited: Cited) -> Report
         used=_of(decision_id, call.numbered),
         citations=_of(decision_id, named) if named else None,
         reading=call.reading,
+        calls=tuple(each.reading for each in read),
     )
 
 

@@ -39,12 +39,12 @@ async def answer(
     answers: TheAnswers,
 ) -> Answered:
     """Says what the LLM did with the documents; opens the decision for judging."""
-    used, landed = await answers.store(decision_id, body)
-    if not landed:
+    stored = await answers.store(decision_id, body)
+    if not stored.landed:
         response.status_code = 202
     return Answered(
         decision_id=decision_id,
-        status="stored" if landed else "pending",
-        used_k=used.k,
-        used_is_prefix=used.other is None if landed else None,
+        status="stored" if stored.landed else "pending",
+        used_k=stored.used.k,
+        used_is_prefix=stored.used.other is None if stored.landed else None,
     )

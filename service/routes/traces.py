@@ -4,11 +4,11 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Header, Request, Response
 
-from service import examples, otlp
+from service import examples, otlp, tracing
 from service.dependencies import needs
 from service.keys import Scope
 from service.openapi import Node, Responses, refusals
-from service.stores import TheTraces
+from service.stores import TheAside, TheTraces
 
 MAX_BYTES: Final = 16 << 20
 """Of an export, packed or not: prompts are long, and exporters send hundreds of spans at once."""
@@ -31,13 +31,13 @@ RESPONSES: Final[Responses] = {
         "content": {otlp.JSON: {"schema": {"type": "object"}}, otlp.PROTOBUF: {}},
         "headers": {
             "X-Rankloop-Answers": {
-                "description": "How many answers these spans completed.",
+                "description": "How many answers were first told by these spans.",
                 "required": True,
                 "schema": {"type": "integer", "minimum": 0},
             }
         },
     },
-    **refusals(400, 401, 403, 413, 415, 422, 503),
+    **refusals(400, 401, 403, 413, 415, 422, 429, 503),
 }
 ContentType = Annotated[str, Header(alias="Content-Type", include_in_schema=False)]
 ContentEncoding = Annotated[
@@ -57,13 +57,20 @@ ContentEncoding = Annotated[
 async def take(
     request: Request,
     traces: TheTraces,
+    aside: TheAside,
     content_type: ContentType = "",
     content_encoding: ContentEncoding = None,
 ) -> Response:
     """Finds rankings and the answers made from them in what tracing tools send: nothing else is kept."""
-    spans = otlp.decode(
-        await request.body(), content_type=content_type, encoding=content_encoding, most=MAX_BYTES
-    )
-    answered = await traces.take(spans)
+    export = await request.body()
+    with aside.admitted():
+        said = await aside.run(
+            tracing.read,
+            export,
+            content_type=content_type,
+            encoding=content_encoding,
+            most=MAX_BYTES,
+        )
+        answered = await traces.take(said)
     body, kind = otlp.accepted(content_type)
     return Response(body, media_type=kind, headers={"X-Rankloop-Answers": str(answered)})

@@ -5,6 +5,7 @@ The tests share one database; each has a tenant and a line of its own.
 
 import secrets
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,8 +26,10 @@ from contract.policy import Choice, Policy, log_propensity
 from contract.records import Candidate, Decision
 from service import decisions, dependencies, stores
 from service.app import create_app
+from service.aside import Aside
 from service.callers import Caller
 from service.keys import Scope
+from service.metrics import Metrics
 from service.settings import ServiceSettings
 from tests.conftest import TEMPLATE, _rendered, _run
 
@@ -40,6 +43,9 @@ class Memory:
     app: FastAPI
     client: httpx.AsyncClient
     engine: AsyncEngine
+    redis: Redis
+    metrics: Metrics
+    aside: Aside
     name: str
     """Of its tenant and its line."""
 
@@ -112,16 +118,31 @@ async def memory(memory_url: str, redis_url: str, tmp_path: Path) -> AsyncIterat
         cache_dir=tmp_path,
         line=name,
     )
-    redis, engine = Redis.from_url(redis_url), create_async_engine(memory_url)
+    redis = Redis.from_url(redis_url, decode_responses=True)
+    engine, metrics = create_async_engine(memory_url), Metrics()
+    thread = ThreadPoolExecutor(1)
+    aside = Aside(thread, metrics)
     app = create_app(settings)
     app.dependency_overrides = {
         dependencies.the_engine: lambda: engine,
         dependencies.the_settings: lambda: settings,
         dependencies.the_secret: lambda: SECRET,
+        dependencies.the_metrics: lambda: metrics,
         dependencies.the_caller: lambda: Caller(tenant=name, scopes=frozenset(Scope)),
         stores.the_redis: lambda: redis,
+        stores.the_aside: lambda: aside,
     }
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with redis, httpx.AsyncClient(transport=transport, base_url="http://service") as client:
-        yield Memory(app=app, client=client, engine=engine, name=name)
+    opened = httpx.AsyncClient(transport=transport, base_url="http://service")
+    with thread:
+        async with redis, opened as client:
+            yield Memory(
+                app=app,
+                client=client,
+                engine=engine,
+                redis=redis,
+                metrics=metrics,
+                aside=aside,
+                name=name,
+            )
     await engine.dispose()

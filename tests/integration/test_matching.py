@@ -1,10 +1,13 @@
 import hashlib
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+from sqlalchemy import event
 
 from contract.records import Candidate
+from service import matching
 from tests.integration.conftest import Memory
 
 QUERY = "How long is the warranty?"
@@ -73,3 +76,34 @@ async def test_a_text_that_came_twice_is_named_by_where_it_was_shown_first(memor
     reply = await match(memory, "Two years.")  # shown were 2, 0, 1
 
     assert reply.json()["used"] == [2]
+
+
+async def test_a_decision_that_did_not_show_a_text_hides_none_that_did(memory: Memory):
+    now = datetime.now(UTC)
+    shown = await memory.decide(id=memory.mint(now - timedelta(seconds=2)))
+    choice = shown.choice
+    shorter = replace(
+        choice, shown=choice.shown[:1], cum_log_propensity=choice.cum_log_propensity[:1]
+    )
+    await memory.decide(id=memory.mint(now - timedelta(seconds=1)), choice=shorter)
+
+    reply = await match(memory, "Two years.", "One year.")
+
+    assert reply.json()["decision_id"] == str(shown.id)
+
+
+async def test_of_many_decisions_that_it_may_be_a_few_are_fetched(memory: Memory):
+    now = datetime.now(UTC)
+    for seconds in range(matching.FEW + 5):
+        await memory.decide(id=memory.mint(now - timedelta(seconds=60 - seconds)))
+    fetched: list[int] = []
+
+    def note(_: object, cursor: Any, statement: str, *__: object) -> None:
+        if "FROM decisions" in statement:
+            fetched.append(cursor.rowcount)
+
+    event.listen(memory.engine.sync_engine, "after_cursor_execute", note)
+    reply = await match(memory, "Two years.")
+
+    assert reply.status_code == 200
+    assert fetched == [matching.FEW]

@@ -1,6 +1,7 @@
 """The doctor over a scripted service: what it says for what it counts."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
@@ -29,9 +30,16 @@ READY = {"status": "ready", "degraded": []}
 RANKED = {"meta": {"version": "a" * 64, "epoch": 3, "logged": True}}
 
 
-def examined(ready: dict[str, Any] = READY, **changes: Any) -> dict[Severity, list[str]]:
+def examined(
+    ready: dict[str, Any] = READY, runs: Sequence[dict[str, Any]] = (), **changes: Any
+) -> dict[Severity, list[str]]:
     """What is said, by how bad it is."""
-    bodies = {"/readyz": ready, "/v1/rerank": RANKED, "/v1/flow": FLOW | changes}
+    bodies = {
+        "/readyz": ready,
+        "/v1/rerank": RANKED,
+        "/v1/flow": FLOW | changes,
+        "/v1/runs": {"data": runs},
+    }
 
     def answer(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, json=bodies.get(request.url.path, {"data": []}))
@@ -86,6 +94,30 @@ def test_what_stops_learning_is_said_first(changes: dict[str, Any], seen: str):
 )
 def test_what_slows_learning_is_said(changes: dict[str, Any], seen: str):
     assert seen in examined(**changes)[Severity.SLOW]
+
+
+def a_run(status: str, **config: float) -> dict[str, Any]:
+    return {"status": status, "config": config}
+
+
+GROWING = {"trainer_round_min_rewards": 100, "trainer_round_growth": 3.0, "trainer_replay": 20_000}
+
+
+@pytest.mark.parametrize(
+    ("runs", "days"),
+    [
+        ([], "3 days"),  # 500 of a first round, at 150 a day
+        ([a_run("failed", **GROWING)], "16 hours"),  # 100, and nothing was decided
+        ([a_run("promoted", **GROWING), a_run("failed", **GROWING)], "2 days"),  # 3 x 100
+        ([a_run("rejected", **GROWING)] * 2, "6 days"),  # 3 x 3 x 100
+        ([a_run("rejected", **GROWING)] * 9, "133 days"),  # 20,000 is the most
+    ],
+)
+def test_each_round_waits_for_more_than_the_one_before(runs: list[dict[str, Any]], days: str):
+    said = examined(runs=runs)
+
+    everything = [seen for findings in said.values() for seen in findings]
+    assert f"feedback on 75% of answers: {days} to a verdict at this rate" in everything
 
 
 def test_without_a_model_nothing_else_is_asked():

@@ -74,6 +74,7 @@ def test_documents_that_are_read_one_by_one_have_the_last_answer():
     assert report.used == [4, 0, 2]
     assert report.citations == [4, 0]
     assert report.reading is refined[-1]
+    assert report.calls == tuple(refined)
 
 
 def test_a_draft_that_a_piece_left_as_it_was_still_carries_that_piece():

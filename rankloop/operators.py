@@ -68,18 +68,12 @@ def rollback(client: httpx.Client, *, to: str | None, reason: str, line: str | N
     return _changed(client, "/v1/rollback", {"to": to, "reason": reason, "line": line})
 
 
-def promote(
-    client: httpx.Client, *, version: str, reason: str, line: str | None = None
-) -> Row:
+def promote(client: httpx.Client, *, version: str, reason: str, line: str | None = None) -> Row:
     """The promotion that it became. Raises `ServiceAway` and `ServiceRefused`."""
-    return _changed(
-        client, "/v1/promotions", {"version": version, "reason": reason, "line": line}
-    )
+    return _changed(client, "/v1/promotions", {"version": version, "reason": reason, "line": line})
 
 
-def freeze(
-    client: httpx.Client, *, frozen: bool, reason: str, line: str | None = None
-) -> Row:
+def freeze(client: httpx.Client, *, frozen: bool, reason: str, line: str | None = None) -> Row:
     """The promotion that it became. Raises `ServiceAway` and `ServiceRefused`."""
     return _changed(client, "/v1/freeze", {"frozen": frozen, "reason": reason, "line": line})
 

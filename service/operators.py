@@ -132,7 +132,9 @@ class Operators:
 
         async def decide(connection: AsyncConnection, live: Row) -> str:
             if await connection.scalar(publication.is_frozen(line)) == frozen:
-                raise NothingToChange(f"this line is {'frozen already' if frozen else 'not frozen'}")
+                raise NothingToChange(
+                    f"this line is {'frozen already' if frozen else 'not frozen'}"
+                )
             return str(live["version"])
 
         action = Action.FREEZE if frozen else Action.UNFREEZE

@@ -71,7 +71,7 @@ async def listed(redis: Redis) -> list[Replica]:
     return sorted(replicas, key=lambda replica: replica.started_at)
 
 
-def _read(text: str) -> Replica | None:
+def _read(text: bytes | str) -> Replica | None:
     """Nothing where a replica of another release, or somebody else, wrote it."""
     try:
         return Replica.model_validate_json(text)

@@ -105,9 +105,7 @@ async def running(
         yield Service(app=app, client=client, settings=configuration, engine=engine)
 
 
-async def until_async(
-    condition: Callable[[], Awaitable[bool]], *, within_s: float = 30.0
-) -> None:
+async def until_async(condition: Callable[[], Awaitable[bool]], *, within_s: float = 30.0) -> None:
     """As `until`, of what has to be asked."""
     deadline = time.monotonic() + within_s
     while not await condition():

@@ -199,7 +199,9 @@ def _show(rows: list[Row], judged: Qrels, served: Served, *, unranked: int) -> N
         )
     console = Console(highlight=False, markup=False)
     console.print(table)
-    console.print(f"{len(judged)} judged queries, {unranked} of them without candidates, which count 0")
+    console.print(
+        f"{len(judged)} judged queries, {unranked} of them without candidates, which count 0"
+    )
 
 
 def _as_json(rows: list[Row], judged: Qrels, served: Served, *, unranked: int) -> dict[str, Any]:

@@ -55,7 +55,9 @@ class Steering:
     secret: bytes
     own_line: str
 
-    async def did(self, change: Callable[..., Awaitable[Live]], body: Change, **own: object) -> Promotion:
+    async def did(
+        self, change: Callable[..., Awaitable[Live]], body: Change, **own: object
+    ) -> Promotion:
         """The new epoch, of which Redis is told at once."""
         live = await change(
             body.line or self.own_line,

@@ -15,7 +15,6 @@ from service.connection import MAX_HEAD_BYTES
 from tests import models, serving
 from tests.sockets import on_a_socket
 
-
 CHUNKED = (
     b"POST /v1/rerank HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
     b"connection: close\r\ntransfer-encoding: chunked\r\n\r\n"

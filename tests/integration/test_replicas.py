@@ -30,9 +30,7 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 async def a_replica(
     tmp_path: Path, engine: Engine, database_url: str, redis_url: str, **values: Any
 ) -> AsyncIterator[Service]:
-    settings = serving.settings(
-        tmp_path, database_url=database_url, redis_url=redis_url, **values
-    )
+    settings = serving.settings(tmp_path, database_url=database_url, redis_url=redis_url, **values)
     async with serving.running(settings, engine) as service:
         yield service
 

@@ -73,7 +73,7 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
         list(ranking_sets.read(tmp_path / "nothing"))
     with pytest.raises(SetRefused, match="not UTF-8"):
         list(ranking_sets.read(binary))
-    with pytest.raises(SetRefused, match="Not a gzipped file|gzip"):
+    with pytest.raises(SetRefused, match="gzipped file"):
         list(ranking_sets.read(binary.rename(tmp_path / "binary.gz")))
 
 

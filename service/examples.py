@@ -7,6 +7,7 @@ Example: TypeAlias = dict[str, Any]
 DECISION: Final = "01890a5d-ac96-7b7c-8f89-37c3d0a66e10"
 FEEDBACK: Final = "01890a5d-ac97-7b7c-8f89-37c3d0a66e11"
 LEASE: Final = "9f2c3c1e-0f44-4a53-9d58-0c1c1f1e9a10"
+VERSION: Final = "2f6a4c1e9b7d03f85a6e1c24d90b7f3e8a5d6c10f2b4e7938d1a0c5f6e9b2d47"
 """These three stand for ids that the service gave out."""
 
 _QUERY: Final = "How long is the warranty?"
@@ -156,7 +157,7 @@ ROLLBACK: Final[dict[str, Example]] = {
 }
 PROMOTE: Final[dict[str, Example]] = {
     "by hand": _example(
-        "A version of the line", {"version": "2f6a", "reason": "our own test set prefers it"}
+        "A version of the line", {"version": VERSION, "reason": "our own test set prefers it"}
     ),
 }
 FREEZE: Final[dict[str, Example]] = {

@@ -35,7 +35,8 @@ MAX_LENGTH: Final = 1 << 16
 
 
 REPEATED_DOCUMENTS: Final = 200
-"""Of answers that are remembered: so few that the warm-up fills the place they have, and memory that grows later leaks."""
+"""Of answers that are remembered: so few that the warm-up fills the place they have, and memory that grows later
+leaks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -67,7 +67,9 @@ BODIES = {
     "too many rank_fields in mixedbread's words": json.dumps(
         {"query": "a", "input": [{"a": "b"}], "rank_fields": ["a"] * 33}
     ).encode(),
-    "more windows than are read": changed(documents=["a " * 1000] * 500, max_chunks_per_doc=64),
+    "more windows than are read": changed(
+        documents=[f"{n} " + "a " * 990 for n in range(500)], max_chunks_per_doc=64
+    ),
     "too many tags": changed(tags={str(number): "a" for number in range(100)}),
     "5 MB": changed(query="a" * 5_000_000),
 }

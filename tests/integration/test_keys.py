@@ -450,7 +450,6 @@ async def test_a_token_is_good_before_its_decision_has_landed(service: Service):
     assert (reply.status_code, reply.json()["status"]) == (202, "pending")
 
 
-@pytest.mark.parametrize("kind", ["HUMAN", "LLM_JUDGE", "CODE"])
 async def test_a_token_is_good_for_so_many_statements(
     service: Service, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ):
@@ -467,6 +466,7 @@ async def test_a_token_is_good_for_so_many_statements(
     assert statuses == [200, 200, 409]
 
 
+@pytest.mark.parametrize("kind", ["HUMAN", "LLM_JUDGE", "CODE"])
 async def test_with_a_token_nobody_speaks_as_somebody_else(
     service: Service, engine: Engine, kind: str
 ):

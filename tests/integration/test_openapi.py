@@ -196,7 +196,9 @@ async def test_every_example_runs(service: Service) -> None:
             ran += 1
 
     assert ran > 100
-    assert real.keys() == {examples.DECISION, examples.FEEDBACK, examples.LEASE}
+    assert real.keys() == {
+        *(examples.DECISION, examples.FEEDBACK, examples.LEASE, examples.VERSION),
+    }
 
 
 def place(path: str) -> int:
@@ -223,5 +225,7 @@ def learn(real: dict[str, str], path: str, response: httpx.Response) -> None:
         real.setdefault(examples.DECISION, response.headers["X-Rankloop-Decision"])
     if path == "/v1/judge/lease":
         real[examples.LEASE] = response.json()["tasks"][0]["lease_id"]
+    if path == "/v1/promotions" and examples.VERSION not in real:
+        real[examples.VERSION] = response.json()["data"][-1]["version"]
     if path == "/v1/feedback":
         real.setdefault(examples.FEEDBACK, response.json()["feedback_id"])

@@ -136,7 +136,7 @@ def test_missing_wheels_are_named_with_the_extra_that_brings_them(
     monkeypatch.setattr(embedded, "find_spec", lambda name: None)
 
     with (
-        pytest.raises(embedded.EmbeddedMissing, match=r"rankloop\[embedded\]"),
+        pytest.raises(embedded.EmbeddedMissing, match=r"\.\[embedded\]"),
         embedded.postgres(home),
     ):
         pass

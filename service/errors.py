@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 PROBLEM: Final = "application/problem+json"
 MAX_PROBLEM_BYTES: Final = 1024
+METHOD_NOT_ALLOWED: Final = 405
 AWAY: Final = (OperationalError, InterfaceError, PoolTimeout)
 """How it shows that Postgres does not answer."""
 _MAX_DETAIL: Final = 600
@@ -170,10 +171,19 @@ def register(app: FastAPI) -> None:
 
 
 async def _respond(request: Request, error: Exception) -> Response:
-    del request
     if isinstance(error, AWAY):
         logger.warning("database.away error=%s", type(error).__name__)
-    return Told.of(error).response()
+    response = Told.of(error).response()
+    # Of a path with several methods, the router's own list has the first one alone.
+    if response.status_code == METHOD_NOT_ALLOWED and (methods := _methods(request)):
+        response.headers["Allow"] = ", ".join(methods)
+    return response
+
+
+def _methods(request: Request) -> list[str]:
+    """What the document says that the path takes; nothing for a path with parameters."""
+    operations = request.app.openapi()["paths"].get(request.url.path, {})
+    return [method.upper() for method in operations]
 
 
 def printable(text: str, limit: int) -> str:

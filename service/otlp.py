@@ -64,6 +64,7 @@ def decode(body: bytes, *, content_type: str, encoding: str | None, most: int) -
         if kind == PROTOBUF:
             export.ParseFromString(plain)
         elif kind == JSON:
+            _must_be_object(plain)
             json_format.Parse(plain, export, ignore_unknown_fields=True)
         else:
             raise UnknownEncoding(f"content-type: {PROTOBUF} or {JSON}")
@@ -83,6 +84,12 @@ def accepted(content_type: str) -> tuple[bytes, str]:
     if content_type.startswith(JSON):
         return b"{}", JSON
     return ExportTraceServiceResponse().SerializeToString(), PROTOBUF
+
+
+def _must_be_object(plain: bytes) -> None:
+    """Protobuf takes the letters of a string for fields that it does not know.  Raises `Invalid`."""
+    if not plain.lstrip().startswith(b"{"):
+        raise Invalid("body: no export of traces")
 
 
 def _unpacked(body: bytes, encoding: str | None, *, most: int) -> bytes:

@@ -3,6 +3,7 @@
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Header, Request, Response
+from pydantic import WithJsonSchema
 
 from service import examples, otlp, tracing
 from service.dependencies import needs
@@ -43,6 +44,7 @@ ContentType = Annotated[str, Header(alias="Content-Type", include_in_schema=Fals
 ContentEncoding = Annotated[
     str | None,
     Header(alias="Content-Encoding", description="`gzip`, where the body is packed."),
+    WithJsonSchema({"type": "string", "enum": ["gzip", "identity"]}),
 ]
 
 

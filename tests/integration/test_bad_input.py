@@ -170,6 +170,17 @@ async def test_another_content_type_is_not_read(service: Service) -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "methods"), [("/v1/promotions", "GET, POST"), ("/v1/rerank", "POST")]
+)
+async def test_a_method_that_a_path_does_not_take_is_told_those_that_it_does(
+    service: Service, path: str, methods: str
+) -> None:
+    response = await service.client.request("DELETE", path)
+
+    assert (response.status_code, response.headers["Allow"]) == (405, methods)
+
+
+@pytest.mark.parametrize(
     ("method", "path", "status"), [("GET", "/v1/rerank", 405), ("POST", f"/{SENT}", 404)]
 )
 async def test_what_is_not_there_is_a_problem_too(

@@ -7,6 +7,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as WireSpan
 
+from service.errors import Invalid
 from service.otlp import JSON, PROTOBUF, Span, decode
 
 TRACE = "5b8efff798038103d269b633813fc60c"
@@ -78,3 +79,9 @@ def test_a_request_ends_with_the_span_that_has_no_parent_here(said: Any, roots: 
     spans = of_json(traceId=TRACE, spanId=SPAN, **said)
 
     assert sum(span.is_root for span in spans) == roots
+
+
+@pytest.mark.parametrize("body", [b'"AAA"', b"[]", b"7", b"null", b"", b' "{"'])
+def test_json_that_is_no_object_is_no_export(body: bytes):
+    with pytest.raises(Invalid, match="no export"):
+        decode(body, content_type=JSON, encoding=None, most=100)

@@ -4,6 +4,7 @@ import json as jsonlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn, Self, TypeAlias
 
@@ -214,7 +215,10 @@ def _as_json(rows: list[Row], judged: Qrels, served: Served, *, unranked: int) -
             str(row.measure): {
                 "first_stage": row.first_stage,
                 "model": row.model,
-                "gain": asdict(row.gain),
+                "gain": {
+                    name: value if isfinite(value) else None
+                    for name, value in asdict(row.gain).items()
+                },
             }
             for row in rows
         },

@@ -13,6 +13,7 @@ from contract import publication
 from contract.model_tables import evaluations, leases, training_runs
 from contract.pointer import Keys, Live
 from contract.publication import Action, TokenStale
+from contract.refusals import Refusal
 from tests.integration.conftest import SECRET, Memory
 
 
@@ -50,6 +51,17 @@ async def take(connection: Any, memory: Memory) -> int:
     ttl = timedelta(minutes=1)
     taken = publication.take_lease(memory.name, holder="trainer", ttl=ttl)
     return int((await connection.execute(taken)).scalar_one())
+
+
+async def refused(memory: Memory, version: str, *, token: int) -> Refusal | None:
+    """What a trainer is told that publishes as epoch 4 under this token."""
+    late = publication.promote(
+        memory.name, version, expected_epoch=3, token=token, actor="trainer", reason="late"
+    )
+    with pytest.raises(DBAPIError) as raised:
+        async with memory.engine.begin() as connection:
+            await connection.execute(late)
+    return publication.refusal_in(raised.value)
 
 
 async def roll_back(memory: Memory, **body: Any) -> httpx.Response:
@@ -141,13 +153,7 @@ async def test_a_trainer_in_flight_finds_its_token_stale(memory: Memory):
     reply = await roll_back(memory)
 
     assert reply.json()["version"] == first
-    late = publication.promote(
-        memory.name, second, expected_epoch=3, token=token, actor="trainer", reason="late"
-    )
-    with pytest.raises(DBAPIError) as raised:
-        async with memory.engine.begin() as connection:
-            await connection.execute(late)
-    assert isinstance(publication.refusal_in(raised.value), TokenStale)
+    assert isinstance(await refused(memory, second, token=token), TokenStale)
 
 
 async def test_racing_rollbacks_with_one_expected_epoch_make_one_epoch(memory: Memory):
@@ -222,13 +228,7 @@ async def test_a_trainer_that_is_about_to_publish_to_a_frozen_line_is_refused(me
 
     await freeze(memory)
 
-    late = publication.promote(
-        memory.name, second, expected_epoch=3, token=token, actor="trainer", reason="late"
-    )
-    with pytest.raises(DBAPIError) as raised:
-        async with memory.engine.begin() as connection:
-            await connection.execute(late)
-    assert isinstance(publication.refusal_in(raised.value), TokenStale)
+    assert isinstance(await refused(memory, second, token=token), TokenStale)
 
 
 async def test_a_line_that_serves_nothing_can_be_neither_promoted_nor_frozen(memory: Memory):

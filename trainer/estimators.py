@@ -95,7 +95,7 @@ class Doubt(StrEnum):
 
 def ips(evidence: Evidence) -> Estimate:
     """The candidate's reward: mean of w R, w = pi / beta."""
-    return _mean(_weight(evidence) * evidence.reward, evidence.cluster)
+    return mean(_weight(evidence) * evidence.reward, evidence.cluster)
 
 
 def snips(evidence: Evidence) -> Estimate:
@@ -104,7 +104,7 @@ def snips(evidence: Evidence) -> Estimate:
     if not weight.any():
         return Estimate(value=0.0, standard_error=np.inf, clusters=len(set(evidence.cluster)))
     value = float((weight * evidence.reward).sum() / weight.sum())
-    spread = _mean(weight * (evidence.reward - value) / weight.mean(), evidence.cluster)
+    spread = mean(weight * (evidence.reward - value) / weight.mean(), evidence.cluster)
     return Estimate(value=value, standard_error=spread.standard_error, clusters=spread.clusters)
 
 
@@ -118,7 +118,7 @@ def delta_beta_ips(evidence: Evidence) -> Estimate:
     change = weight_change(evidence)
     squared = change**2
     centre = float((evidence.reward * squared).sum() / squared.sum()) if squared.any() else 0.0
-    return _mean(change * (evidence.reward - centre), evidence.cluster)
+    return mean(change * (evidence.reward - centre), evidence.cluster)
 
 
 def weight_change(evidence: Evidence) -> Floats:
@@ -157,7 +157,7 @@ def _weight(evidence: Evidence) -> Floats:
     return weight
 
 
-def _mean(values: Floats, clusters: NDArray[np.int64]) -> Estimate:
+def mean(values: Floats, clusters: NDArray[np.int64]) -> Estimate:
     """Mean with the sandwich error: sqrt( C / (C - 1) sum_c (sum_{i in c} (x_i - mean))^2 ) / I."""
     if not len(values):
         return Estimate(value=0.0, standard_error=np.inf, clusters=0)

@@ -5,16 +5,45 @@
 
     rho_t = pi_theta(a_t | a_<t) / exp( log beta(a_1..a_t) - log beta(a_1..a_t-1) )
 
-The ratio is one step's, never the product over a list: weights of whole lists collapse. It carries no gradient.
-Sources: Williams (1992); Ionides (2008); Chen et al. (2019), arXiv:1812.02353.
+The ratio is one step's, not the product over a list: weights of whole lists collapse. It carries no gradient.
+`Objective` also names what others do, to be compared with.
+Sources: Williams (1992); Ionides (2008); Schulman et al. (2017), arXiv:1707.06347; Chen et al. (2019),
+arXiv:1812.02353.
 
 Shapes: B decisions, N candidates in request order, T used steps; padding last.
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 import torch
 from torch import Tensor
+
+
+class Weights(StrEnum):
+    """What a step's gradient is multiplied by, besides its advantage."""
+
+    STEP = "step"
+    """The step's own ratio."""
+    LIST = "list"
+    """The product of the ratios of all used steps: unbiased, and of a variance that grows with the list."""
+    NONE = "none"
+    """1, as if the log were the policy's own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objective:
+    """What is minimised, the weight of the divergence aside; the defaults are ours."""
+
+    weights: Weights = Weights.STEP
+    cap: float = 2.0
+    """Largest weight."""
+    ppo_clip: float | None = None
+    """Where given, min(rho A, clip(rho, 1 - c, 1 + c) A) instead, with the gradient through the step's ratio."""
+    baseline: bool = True
+    """Whether an advantage is the reward less what was expected."""
+    credit: bool = True
+    """Whether what is known of single documents counts: their utility, or which of them the answer cites."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,11 +70,11 @@ class Loss:
     kl: Tensor
     """Mean over decisions, nats."""
     clipped_BT: Tensor
-    """Free steps whose ratio was cut."""
+    """Free steps whose weight was cut."""
 
 
 def reinforce(
-    logits_BN: Tensor, steps: Steps, *, champion_BN: Tensor, cap: float, kl: float
+    logits_BN: Tensor, steps: Steps, *, champion_BN: Tensor, objective: Objective, kl: float
 ) -> Loss:
     """The loss of one batch.
 
@@ -53,15 +82,40 @@ def reinforce(
     """
     log_pi_BTN = log_policy(logits_BN, steps.remaining_BTN)
     log_pi_BT = _taken(log_pi_BTN, steps)
-    ratio_BT = (log_pi_BT.detach() - steps.log_propensity_BT).exp().masked_fill(~steps.free_BT, 0.0)
-    gain_BT = ratio_BT.clamp(max=cap) * steps.advantage_BT * log_pi_BT
+    log_ratio_BT = (log_pi_BT - steps.log_propensity_BT).masked_fill(~steps.free_BT, 0.0)
+    gain_BT, clipped_BT = (
+        _weighted(log_pi_BT, log_ratio_BT.detach(), steps, objective)
+        if objective.ppo_clip is None
+        else _ppo(log_ratio_BT.exp(), steps.advantage_BT, clip=objective.ppo_clip)
+    )
     divergence = divergence_from(log_policy(champion_BN, steps.remaining_BTN), log_pi_BTN, steps)
     reinforced = gain_BT.masked_fill(~steps.free_BT, 0.0).sum(-1).mean()
     return Loss(
         total=kl * divergence - reinforced,
         kl=divergence.detach(),
-        clipped_BT=ratio_BT > cap,
+        clipped_BT=clipped_BT & steps.free_BT,
     )
+
+
+def _weighted(
+    log_pi_BT: Tensor, log_ratio_BT: Tensor, steps: Steps, objective: Objective
+) -> tuple[Tensor, Tensor]:
+    """Gain of each step, and whether its weight was cut; the weight carries no gradient."""
+    log_weight_BT = {
+        Weights.STEP: log_ratio_BT,
+        Weights.LIST: log_ratio_BT.sum(-1, keepdim=True).expand_as(log_ratio_BT),
+        Weights.NONE: torch.zeros_like(log_ratio_BT),
+    }[objective.weights]
+    weight_BT = log_weight_BT.exp()
+    capped_BT = weight_BT.clamp(max=objective.cap)
+    return capped_BT * steps.advantage_BT * log_pi_BT, weight_BT > objective.cap
+
+
+def _ppo(ratio_BT: Tensor, advantage_BT: Tensor, *, clip: float) -> tuple[Tensor, Tensor]:
+    """Gain of each step, and whether its ratio was outside; there the gradient is 0 where it would lead further out."""
+    inside_BT = ratio_BT.clamp(1 - clip, 1 + clip)
+    gain_BT = torch.minimum(ratio_BT * advantage_BT, inside_BT * advantage_BT)
+    return gain_BT, (ratio_BT.detach() - 1).abs() > clip
 
 
 def log_policy(logits_BN: Tensor, remaining_BTN: Tensor) -> Tensor:

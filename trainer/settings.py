@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from contract.environment import refuse_unknown
 from contract.rewards import RewardSpec
 from trainer.learner import Capacity
+from trainer.objective import Objective, Weights
 
 
 class TrainerSettings(BaseSettings):
@@ -62,8 +63,16 @@ class TrainerSettings(BaseSettings):
         default=("float32", "int8", "float16"), min_length=1
     )
     """Variants that a new version gets, as JSON; those that its champion lacks are not tried again."""
+    trainer_weights: Weights = Weights.STEP
+    """What weighs a gradient, for a comparison: each `step`'s ratio, that of the whole `list`, or `none`."""
     trainer_cap: float = Field(default=2.0, ge=1)
     """Largest weight of one step."""
+    trainer_ppo_clip: float | None = Field(default=None, gt=0, lt=1)
+    """For a comparison: clip ratios as PPO does, to so much around 1, instead of weighting by them."""
+    trainer_baseline: bool = True
+    """Whether a reward counts by how much it differs from what was expected."""
+    trainer_credit: bool = True
+    """Whether what is known of single documents, such as which are cited, counts."""
     trainer_kl: tuple[float, ...] = Field(default=(0.1, 0.5), min_length=1)
     """Weights of the divergence from the champion among which the tune split chooses, as JSON: [0.1, 0.5]."""
     trainer_fusion_lr: float = Field(default=1e-2, gt=0)
@@ -96,6 +105,17 @@ class TrainerSettings(BaseSettings):
         """The trainer's own settings, as a run remembers them."""
         own = {name for name in type(self).model_fields if name.startswith("trainer_")}
         return self.model_dump(mode="json", include=own)
+
+    @property
+    def objective(self) -> Objective:
+        """What a rung minimises."""
+        return Objective(
+            weights=self.trainer_weights,
+            cap=self.trainer_cap,
+            ppo_clip=self.trainer_ppo_clip,
+            baseline=self.trainer_baseline,
+            credit=self.trainer_credit,
+        )
 
     @property
     def reward_spec(self) -> RewardSpec:

@@ -13,7 +13,7 @@ from torch import Tensor
 from contract import plackett_luce
 from trainer import baseline
 from trainer.examples import Example
-from trainer.objective import Steps
+from trainer.objective import Objective, Steps
 from trainer.splits import fold
 
 Floats = NDArray[np.float64]
@@ -72,7 +72,7 @@ def choices(
     return shown, remaining, moved & ~forced
 
 
-def advantages(examples: Sequence[Example]) -> list[Floats]:
+def advantages(examples: Sequence[Example], objective: Objective) -> list[Floats]:
     """How much better than expected each used document did, (used,) for each example.
 
         A_t = (1 - c) (R - b) + c (u_t - mean u)      where somebody spoke of the documents: u_t says what of this one
@@ -80,9 +80,23 @@ def advantages(examples: Sequence[Example]) -> list[Floats]:
         A_t = R - b                                   where nothing is known but the reward
 
     An answer is made from what it cites: what it passed over neither earned the reward nor spoilt it, and would
-    only add noise.
+    only add noise. The objective may do without b, or without what is known of single documents.
     """
-    expected = baseline.expected(
+    expected = _expected(examples) if objective.baseline else np.zeros(len(examples))
+    surprises = [
+        np.full(example.used, example.reward - b)
+        for example, b in zip(examples, expected, strict=True)
+    ]
+    if not objective.credit:
+        return surprises
+    return [
+        _credited(example, surprise) for example, surprise in zip(examples, surprises, strict=True)
+    ]
+
+
+def _expected(examples: Sequence[Example]) -> Floats:
+    """b: what reward to expect of each, before acting."""
+    return baseline.expected(
         [
             baseline.features(
                 example.decision.logits / example.decision.policy.temperature,
@@ -94,11 +108,9 @@ def advantages(examples: Sequence[Example]) -> list[Floats]:
         greedy=np.array([not example.decision.choice.explored for example in examples]),
         folds=np.array([fold(example.query_sha256, of=baseline.FOLDS) for example in examples]),
     )
-    return [_advantage(example, b) for example, b in zip(examples, expected, strict=True)]
 
 
-def _advantage(example: Example, expected: float) -> Floats:
-    surprise = np.full(example.used, example.reward - expected)
+def _credited(example: Example, surprise: Floats) -> Floats:
     used = example.decision.choice.shown[: example.used].tolist()
     credit = np.array([example.credits.get(position, np.nan) for position in used])
     known = ~np.isnan(credit)

@@ -26,7 +26,7 @@ from trainer.examples import Example
 from trainer.golden import GoldenSet
 from trainer.learner import Capacity, Learner, Listing
 from trainer.model import Reranker
-from trainer.objective import reinforce, step_log_prob
+from trainer.objective import Objective, reinforce, step_log_prob
 from trainer.settings import TrainerSettings
 from trainer.splits import Split, cluster
 
@@ -50,7 +50,7 @@ class Rung:
     lr: float
     epochs: int
     kls: tuple[float, ...]
-    cap: float
+    objective: Objective
     batch: int
 
 
@@ -90,7 +90,7 @@ def ladder(settings: TrainerSettings) -> tuple[Rung, ...]:
             lr=lr,
             epochs=epochs,
             kls=settings.trainer_kl,
-            cap=settings.trainer_cap,
+            objective=settings.objective,
             batch=settings.trainer_batch,
         )
 
@@ -123,18 +123,25 @@ def climb(
 
     temperature: the champion's, by which all logits are divided.
     """
-    advantage = dict(zip(map(_key, split.train), steps.advantages(split.train), strict=True))
     for rung in rungs:
         train = [each for each in split.train if each.fresh or rung.capacity is Capacity.FUSION]
         if not train or not split.tune:
             continue
         needed = [*map(Listing.of_example, [*train, *split.tune]), *golden.listings]
         with Learner.of(champion, rung.capacity, activations, needed) as learner:
+            advantage = _advantages(split.train, rung.objective)
             lesson = _Lesson.of(train, advantage, learner, temperature=temperature)
             exam = _Exam.of(split.tune, golden, learner, temperature=temperature)
             chosen = best(_attempts(learner, lesson, exam, rung=rung, seed=seed))
         if chosen.tune.high(HOPELESS) > 0 and chosen.is_admissible:
             yield chosen
+
+
+def _advantages(
+    examples: Sequence[Example], objective: Objective
+) -> Mapping[int, NDArray[np.float64]]:
+    """By decision; what to expect is learned from all, whichever of them a rung trains on."""
+    return dict(zip(map(_key, examples), steps.advantages(examples, objective), strict=True))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,7 +284,7 @@ def _update(
         steps.padded(learner.scores([lesson.listings[at] for at in chosen])) / lesson.temperature,
         logged,
         champion_BN=steps.padded([lesson.champion[at] for at in chosen]) / lesson.temperature,
-        cap=rung.cap,
+        objective=rung.objective,
         kl=kl,
     )
     optimizer.zero_grad()

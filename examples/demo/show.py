@@ -46,10 +46,12 @@ class Bar:
         self._title, self._total = title, total
         self._task = progress.add_task(title, total=total, note="")
         self._said_at = time.monotonic()
+        self._said = 0
 
     def update(self, done: int, note: str = "") -> None:
         self._progress.update(self._task, completed=done, note=note)
         now = time.monotonic()
-        if self._progress.disable and (now - self._said_at >= LINE_EVERY_S or done == self._total):
-            self._said_at = now
+        has_ended = self._said < done == self._total
+        if self._progress.disable and (now - self._said_at >= LINE_EVERY_S or has_ended):
+            self._said_at, self._said = now, done
             self._show.say(f"{self._title} {done}/{self._total}  {note}")

@@ -6,9 +6,18 @@ import torch
 from torch import Tensor
 
 from contract import plackett_luce
-from trainer.objective import Steps, divergence_from, log_policy, reinforce, step_log_prob
+from trainer.objective import (
+    Objective,
+    Steps,
+    Weights,
+    divergence_from,
+    log_policy,
+    reinforce,
+    step_log_prob,
+)
 
 CAP = 2.0
+OURS = Objective(cap=CAP)
 
 
 def steps(
@@ -40,7 +49,7 @@ def loss(
     logits: Tensor, logged: Steps, *, champion: Tensor | None = None, kl: float = 0.0
 ) -> Tensor:
     champion_BN = logits.detach() if champion is None else champion
-    return reinforce(logits, logged, champion_BN=champion_BN, cap=CAP, kl=kl).total
+    return reinforce(logits, logged, champion_BN=champion_BN, objective=OURS, kl=kl).total
 
 
 def gradient(logits: Tensor) -> Tensor:
@@ -85,11 +94,53 @@ def test_a_ratio_above_the_cap_counts_as_the_cap():
     logits = torch.tensor([[log(3.0), log(1.0)]], requires_grad=True)
     logged = steps([[0]], candidates=[2], log_propensity=log(0.01))
 
-    result = reinforce(logits, logged, champion_BN=logits.detach(), cap=CAP, kl=0.0)
+    result = reinforce(logits, logged, champion_BN=logits.detach(), objective=OURS, kl=0.0)
     result.total.backward()
 
     assert result.clipped_BT.tolist() == [[True]]
     assert gradient(logits)[0, 0].item() == pytest.approx(-CAP * 0.25)
+
+
+def two_steps(objective: Objective, *, log_propensity: float, advantage: float) -> Tensor:
+    """Of (a, b) shown out of logits 0, 0, 0: the policy gives its steps 1/3 and 1/2."""
+    logits = torch.zeros(1, 3, requires_grad=True)
+    logged = steps([[0, 1]], candidates=[3], log_propensity=log_propensity, advantage=advantage)
+    result = reinforce(logits, logged, champion_BN=logits.detach(), objective=objective, kl=0.0)
+    result.total.backward()
+    return gradient(logits)[0]
+
+
+def test_the_weight_of_a_list_is_the_product_of_its_ratios_at_every_step():
+    found = two_steps(Objective(weights=Weights.LIST), log_propensity=log(0.4), advantage=1.0)
+
+    # weight = (1/3 / .4) (1/2 / .4); d/d logit_2 of log 1/3 + log 1/2 = -1/3 - 1/2
+    assert found[2].item() == pytest.approx((1 / 3 / 0.4) * (1 / 2 / 0.4) * (1 / 3 + 1 / 2))
+
+
+def test_without_weights_a_gradient_is_the_advantage_times_that_of_the_log_probability():
+    found = two_steps(Objective(weights=Weights.NONE), log_propensity=log(0.01), advantage=0.5)
+
+    assert found[2].item() == pytest.approx(0.5 * (1 / 3 + 1 / 2))
+
+
+def test_a_ppo_clip_leaves_no_gradient_beyond_it():
+    clipped = Objective(ppo_clip=0.2)
+
+    # Both ratios, 1/3 / .1 and 1/2 / .1, are above 1.2: a good answer asks for no more of it, a bad one for less.
+    assert two_steps(clipped, log_propensity=log(0.1), advantage=1.0).abs().max().item() == 0.0
+    assert two_steps(clipped, log_propensity=log(0.1), advantage=-1.0)[2].item() < 0
+
+
+def test_within_a_ppo_clip_the_gradient_is_that_of_the_ratio():
+    logits = torch.tensor([[log(3.0), log(1.0)]], requires_grad=True)
+    logged = steps([[0]], candidates=[2], log_propensity=log(0.7), advantage=0.4)
+
+    reinforce(
+        logits, logged, champion_BN=logits.detach(), objective=Objective(ppo_clip=0.2), kl=0.0
+    ).total.backward()
+
+    # rho = .75 / .7; d rho / d logit_0 = rho (1 - .75)
+    assert gradient(logits)[0, 0].item() == pytest.approx(-0.75 / 0.7 * 0.4 * 0.25)
 
 
 def test_the_divergence_from_the_champion_is_exact():

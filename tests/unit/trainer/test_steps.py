@@ -7,6 +7,7 @@ from contract import policy
 from contract.policy import Policy
 from tests import trainees
 from trainer import steps
+from trainer.objective import Objective
 
 DOCUMENTS = ["a", "b", "c", "d"]
 SCORES = np.array([0.0, 3.0, 1.0, 2.0])  # greedy order: b d c a
@@ -27,7 +28,7 @@ def example(*, reward=1.0, used=3, rule=None, **changes):
 
 def advantage(one):
     """A lone query expects .5: nobody else was asked."""
-    return steps.advantages([one])[0].tolist()
+    return steps.advantages([one], Objective())[0].tolist()
 
 
 def test_without_a_word_about_documents_every_step_has_the_surprise():
@@ -68,6 +69,14 @@ def test_what_was_said_of_documents_outweighs_citations():
 
 def test_a_citation_of_what_was_not_used_says_nothing():
     assert advantage(example(cited=frozenset({0}))) == [0.5, 0.5, 0.5]
+
+
+def test_an_objective_may_do_without_a_baseline_and_without_credit():
+    told = example(credits={1: 0.9, 3: 0.1, 2: 0.2}, cited=frozenset({3}))
+
+    (plain,) = steps.advantages([told], Objective(baseline=False, credit=False))
+
+    assert plain.tolist() == [1.0, 1.0, 1.0]
 
 
 def test_what_is_learned_about_is_the_sampled_set_in_request_order():

@@ -9,10 +9,13 @@ from tests import trainees
 from trainer import supervised
 from trainer.activations import Activations
 from trainer.learner import Capacity, Learner
+from trainer.objective import Objective
 from trainer.supervised import Question
 from trainer.train import Rung
 
-RUNG = Rung(capacity=Capacity.LAST_LAYER, lr=3e-3, epochs=2, kls=(0.1,), cap=2.0, batch=16)
+RUNG = Rung(
+    capacity=Capacity.LAST_LAYER, lr=3e-3, epochs=2, kls=(0.1,), objective=Objective(), batch=16
+)
 
 
 def question(query, documents, gold):

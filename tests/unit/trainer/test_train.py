@@ -12,10 +12,13 @@ from trainer.estimators import Estimate
 from trainer.gate import Judged
 from trainer.golden import GoldenSet
 from trainer.learner import Capacity, Learner
+from trainer.objective import Objective
 from trainer.splits import split
 from trainer.train import Rung, Trained, best, climb
 
-LAST_LAYER = Rung(capacity=Capacity.LAST_LAYER, lr=3e-3, epochs=2, kls=(0.1,), cap=2.0, batch=32)
+LAST_LAYER = Rung(
+    capacity=Capacity.LAST_LAYER, lr=3e-3, epochs=2, kls=(0.1,), objective=Objective(), batch=32
+)
 FUSION = replace(LAST_LAYER, capacity=Capacity.FUSION, lr=5e-2)
 UNSPOILABLE = GoldenSet(
     [

@@ -6,6 +6,9 @@
 The reader is anything that completes text behind an OpenAI-compatible API, such as `llama-server` of llama.cpp. It is
 given one candidate at a time, each of BM25's ten best, at temperature 0. An answer is worth its token F1.
 
+A passage is a candidate of several questions, whose prompts begin alike: it is read once for all of them by a server
+that keeps what it has read, such as llama.cpp, since they are asked one after another.
+
 Every answer is appended to the cache as it comes, so that a run that was stopped goes on where it was; an answer is
 known by its prompt. `bench/results/learning/reader.jsonl.gz` gets the rewards of the questions that are complete, by
 the ids of the question sets and the hashes of the prompts: no text of theirs.
@@ -180,17 +183,24 @@ async def ask_all(reader: Reader, missing: Sequence[Ask], cache: Cache, *, at_on
     done = 0
     with cache.opened() as file:
 
-        async def one(ask: Ask) -> None:
+        async def of_passage(asked: Sequence[Ask]) -> None:
             nonlocal done
             async with room:
-                cache.add(ask, await reader.answer(ask.prompt), file=file)
-            done += 1
-            if done % 100 == 0:
-                logger.info("%d of %d", done, len(missing))
+                for ask in asked:
+                    cache.add(ask, await reader.answer(ask.prompt), file=file)
+            done += len(asked)
+            logger.info("%d of %d", done, len(missing))
 
         async with asyncio.TaskGroup() as group:
-            for ask in missing:
-                group.create_task(one(ask))
+            for asked in by_passage(missing):
+                group.create_task(of_passage(asked))
+
+
+def by_passage(asked: Iterable[Ask]) -> list[list[Ask]]:
+    groups: dict[tuple[str, str], list[Ask]] = {}
+    for ask in asked:
+        groups.setdefault((ask.dataset, ask.passage_id), []).append(ask)
+    return list(groups.values())
 
 
 def row(of_question: Sequence[Ask], cache: Cache) -> Row:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 import fsspec
+from filelock import FileLock
 from fsspec.implementations.local import LocalFileSystem
 
 from contract.artifact import MANIFEST, ArtifactRejected, Manifest, verified
@@ -34,11 +35,20 @@ class Store:
         return version
 
     def fetch(self, version: str, cache: Path) -> Path:
-        """A local, verified folder of this version.  Raises `ArtifactRejected`."""
+        """A local, verified folder of this version.  Raises `ArtifactRejected`.
+
+        Processes that share a cache take turns: none takes away what another one has just begun to read.
+        """
         folder = cache / version
-        if _is_intact(folder, version):
-            return folder
-        arriving = cache / f".{version[:12]}.{secrets.token_hex(4)}"
+        if not _is_intact(folder, version):
+            cache.mkdir(parents=True, exist_ok=True)
+            with FileLock(cache / f".{version}.lock"):
+                if not _is_intact(folder, version):
+                    self._replace(folder, version)
+        return folder
+
+    def _replace(self, folder: Path, version: str) -> None:
+        arriving = folder.with_name(f".{version[:12]}.{secrets.token_hex(4)}")
         try:
             self._download(version, arriving)
             verified(arriving, version)
@@ -46,7 +56,6 @@ class Store:
             arriving.rename(folder)
         finally:
             shutil.rmtree(arriving, ignore_errors=True)
-        return folder
 
     def _path(self, *parts: str) -> str:
         return "/".join([self._root, *parts])

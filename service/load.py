@@ -6,7 +6,6 @@ Each step refuses with a reason, and none of them touches the model that serves.
 import asyncio
 import json
 import logging
-import shutil
 import sys
 from asyncio.subprocess import PIPE
 from pathlib import Path
@@ -40,24 +39,12 @@ class Loader:
 
     async def load(self, version: str) -> Scorer:
         """Raises `ArtifactRejected`, or whatever a store raises that cannot be read."""
-        folder = await asyncio.to_thread(self._fetch, version)
+        folder = await asyncio.to_thread(self._store.fetch, version, self._cache)
         manifest = Manifest.of_json((folder / MANIFEST).read_bytes())
         precision = await self._probe(folder, self._wanted(manifest))
         scorer = await asyncio.to_thread(self._warmed, folder, manifest, precision)
         self._settled = precision
         return scorer
-
-    def _fetch(self, version: str) -> Path:
-        self._cache.mkdir(parents=True, exist_ok=True)
-        try:
-            return self._store.fetch(version, self._cache)
-        except ArtifactRejected:
-            damaged = self._cache / version
-            if not damaged.exists():
-                raise
-        # Our own copy may be what is broken.
-        shutil.rmtree(damaged)
-        return self._store.fetch(version, self._cache)
 
     def _wanted(self, manifest: Manifest) -> Precision:
         """What was measured to be the fastest once stays, so that a swap does not change the precision."""

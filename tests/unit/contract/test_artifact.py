@@ -1,4 +1,6 @@
 import json
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -136,7 +138,23 @@ def test_a_corrupt_version_leaves_nothing_in_the_cache(folder, tmp_path):
     with pytest.raises(ArtifactRejected):
         store.fetch(version, tmp_path / "cache")
 
-    assert list((tmp_path / "cache").iterdir()) == []
+    assert [kept for kept in (tmp_path / "cache").iterdir() if kept.is_dir()] == []
+
+
+@pytest.mark.parametrize("state", ["missing", "rotten"])
+def test_replicas_that_share_a_cache_never_take_a_copy_from_each_other(folder, tmp_path, state):
+    store, cache = Store(str(tmp_path / "store")), tmp_path / "cache"
+    version = store.put(folder)
+    if state == "rotten":
+        (store.fetch(version, cache) / "model.onnx").write_bytes(b"rotten")
+    starting = Barrier(16)
+
+    def replica(_number):
+        starting.wait()
+        return (store.fetch(version, cache) / "model.onnx").read_bytes()
+
+    with ThreadPoolExecutor(16) as replicas:
+        assert list(replicas.map(replica, range(16))) == [b"the graph"] * 16
 
 
 def test_a_cached_copy_that_rotted_is_fetched_again(folder, tmp_path):

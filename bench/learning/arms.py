@@ -1,0 +1,61 @@
+"""The arms: how each trains, and whether a gate asks before it serves."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from trainer.learner import Capacity
+from trainer.objective import Objective, Weights
+
+
+class Judge(StrEnum):
+    """Who says whether a candidate serves."""
+
+    LOG = "log"
+    """The gate, from the log alone."""
+    REPLAY = "replay"
+    """The gate, with the reader's answers to both orders of the gate questions."""
+    NOBODY = "nobody"
+
+
+_OURS: Final = Objective()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arm:
+    """One way to learn from the log."""
+
+    objective: Objective = _OURS
+    kls: tuple[float, ...] = (0.05,)
+    capacities: tuple[Capacity, ...] = (Capacity.LAST_LAYER,)
+    judge: Judge = Judge.LOG
+    unfused: bool = False
+    """Whether it starts from the cross-encoder alone."""
+
+
+_NO_CREDIT: Final = Objective(credit=False)
+"""What others do: they do not ask which documents an answer was made of."""
+_NAIVE: Final = Objective(weights=Weights.NONE, baseline=False, credit=False)
+_NAIVE_BASELINE: Final = Objective(weights=Weights.NONE, credit=False)
+_FULL_LIST: Final = Objective(weights=Weights.LIST, cap=float("inf"), credit=False)
+
+ARMS: Final[dict[str, Arm]] = {
+    "ours": Arm(),
+    "ours-replay": Arm(judge=Judge.REPLAY),
+    "ours-ungated": Arm(judge=Judge.NOBODY),
+    "fusion-weights": Arm(capacities=(Capacity.FUSION,)),
+    "fusion-weights-replay": Arm(capacities=(Capacity.FUSION,), judge=Judge.REPLAY),
+    "fusion-weights-unfused": Arm(capacities=(Capacity.FUSION,), unfused=True),
+    "naive": Arm(objective=_NAIVE, kls=(0.0,)),
+    "naive-baseline": Arm(objective=_NAIVE_BASELINE, kls=(0.0,)),
+    "full-list": Arm(objective=_FULL_LIST, kls=(0.0,)),
+    "naive-ungated": Arm(objective=_NAIVE, kls=(0.0,), judge=Judge.NOBODY),
+    "naive-baseline-ungated": Arm(objective=_NAIVE_BASELINE, kls=(0.0,), judge=Judge.NOBODY),
+    "full-list-ungated": Arm(objective=_FULL_LIST, kls=(0.0,), judge=Judge.NOBODY),
+    "no-credit": Arm(objective=_NO_CREDIT),
+    "no-kl": Arm(kls=(0.0,)),
+    "no-cap": Arm(objective=Objective(cap=float("inf"))),
+    "no-baseline": Arm(objective=Objective(baseline=False)),
+    "ppo-clip": Arm(objective=Objective(ppo_clip=0.2)),
+}
+ABLATIONS: Final = ("no-credit", "no-kl", "no-cap", "no-baseline", "ppo-clip")

@@ -1,0 +1,248 @@
+"""The loop without its network: serve, log, answer, reward, train, judge, swap; rounds as the demo has them.
+
+Every version that was served is measured on all held-out questions: the value of its greedy order is exact.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Self
+from uuid import UUID
+
+import numpy as np
+
+from bench.learning.arms import Arm, Judge
+from bench.learning.studio import Snapshot, Studio
+from bench.learning.worlds import Floats, Question, World, value
+from contract.policy import Policy, choose
+from contract.records import Decision
+from trainer import gate
+from trainer.examples import Example
+from trainer.gate import Answer, Verdict
+from trainer.settings import TrainerSettings
+from trainer.splits import Split, split
+from trainer.train import Rung, Trained, climb
+
+EPSILON: Final = 0.9
+ROUND_REWARDS: Final = 750
+GATE_SHARE: Final = 0.57
+"""The demo's (docs/decisions/0006)."""
+SETTINGS: Final = TrainerSettings.model_construct()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serving:
+    """From when on a version served, and what it is worth."""
+
+    version: str
+    since: int
+    """Events before it."""
+    round: int
+    values: Floats
+    """(Q,) of the held-out questions."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Played:
+    """One arm, one seed."""
+
+    served: list[Serving]
+    rounds: list[dict[str, Any]]
+    """What became of each round's candidates."""
+
+    def at(self, events: int) -> Serving:
+        """What served after so many events."""
+        return [each for each in self.served if each.since <= events][-1]
+
+
+@dataclass(kw_only=True)
+class Loop:
+    """One line of versions, its log, and what it has spent."""
+
+    world: World
+    arm: Arm
+    studio: Studio
+    seed: int
+    champion: Snapshot
+    log: list[Example] = field(default_factory=list)
+    read: int = 0
+    """Examples that earlier rounds have read."""
+    spent: int = 0
+    """Rounds whose evidence was judged since the last promotion."""
+    round: int = 0
+
+    @classmethod
+    def of(cls, world: World, arm: Arm, studio: Studio, *, seed: int) -> Self:
+        return cls(world=world, arm=arm, studio=studio, seed=seed, champion=studio.start)
+
+    def events(self, total: int) -> Iterator[int]:
+        """Answers one question after the other; yields how many were, whenever a round is due."""
+        rng = np.random.default_rng([self.seed, 1])
+        order: list[int] = []
+        for number in range(total):
+            order = order or rng.permutation(len(self.world.train)).tolist()
+            example = self.answered(self.world.train[order.pop()], number=number, rng=rng)
+            if example is not None:
+                self.log.append(example)
+            if len(self.log) - self.read == ROUND_REWARDS:
+                yield number + 1
+
+    def answered(
+        self, question: Question, *, number: int, rng: np.random.Generator
+    ) -> Example | None:
+        """None where nobody says how good the answer was."""
+        policy = Policy(epsilon=EPSILON, temperature=self.champion.temperature)
+        logits = self.champion.logits(question.query, question.candidates)
+        choice = choose(logits, policy, rng, top_n=self.world.used)
+        outcome = self.world.outcome(question, choice.shown.tolist())
+        reward = self.world.noise.seen(outcome.reward, rng)
+        if reward is None:
+            return None
+        return Example(
+            decision=Decision(
+                id=UUID(int=number),
+                tenant="bench",
+                line="default",
+                query=question.query,
+                candidates=question.candidates,
+                logits=logits,
+                policy=policy,
+                choice=choice,
+                version=self.champion.version,
+                epoch=self.round,
+                precision=self.champion.precision,
+            ),
+            used=len(choice.shown),
+            reward=reward,
+            credits={},
+            cited=frozenset() if outcome.cited is None else frozenset([outcome.cited]),
+            query_sha256=hashlib.sha256(question.query.encode()).digest(),
+            fresh=True,
+        )
+
+    def learn(self) -> dict[str, Any]:
+        """One round; what became of it."""
+        self.round += 1
+        sides = self.split()
+        candidates = list(self.candidates(sides))
+        snapshots = [
+            self.studio.snapshot(f"{self.round}/{each.capacity}", each.state) for each in candidates
+        ]
+        found = [
+            self.judged(snapshot, each, sides.gate, candidates=len(candidates))
+            for snapshot, each in zip(snapshots, candidates, strict=True)
+        ]
+        self.read = len(self.log)
+        self.spent += bool(candidates)
+        passed = [at for at, one in enumerate(found) if one[-1].answer is Answer.PASS]
+        if passed:
+            best = max(passed, key=lambda at: found[at][-1].low or 0.0)
+            self.champion, self.spent = snapshots[best], 0
+        return {
+            "round": self.round,
+            "candidates": [each.capacity.value for each in candidates],
+            "promoted": self.champion.version if passed else None,
+            "verdicts": [_told(one[-1]) for one in found],
+        }
+
+    def split(self) -> Split:
+        examples = [_as_read(each, fresh=at >= self.read) for at, each in enumerate(self.log)]
+        gated = self.arm.judge is not Judge.NOBODY
+        return split(
+            examples,
+            champion=self.champion.version,
+            tune_share=SETTINGS.trainer_tune_share,
+            gate_share=GATE_SHARE if gated else 0.0,
+        )
+
+    def candidates(self, sides: Split) -> Iterator[Trained]:
+        with self.studio.wearing(self.champion.state):
+            yield from climb(
+                self.studio.reranker,
+                sides,
+                rungs=rungs(self.arm),
+                activations=self.studio.activations,
+                golden=self.studio.golden,
+                temperature=self.champion.temperature,
+                seed=self.seed + self.round,
+            )
+
+    def judged(
+        self, snapshot: Snapshot, trained: Trained, examples: Sequence[Example], *, candidates: int
+    ) -> list[Verdict]:
+        """As `trainer.rounds` asks, up to the first that is no pass; files aside, as there are none."""
+        if self.arm.judge is Judge.NOBODY:
+            return [gate.parity(1.0)]
+        golden = self.studio.golden
+        verdicts = [gate.golden(golden.ndcg(snapshot), golden.ndcg(self.champion))]
+        if verdicts[0].answer is Answer.PASS:
+            verdicts.append(
+                gate.offline(
+                    snapshot,
+                    self.champion,
+                    examples,
+                    alpha=gate.spent(
+                        SETTINGS.trainer_alpha,
+                        round_number=self.spent + 1,
+                        candidates=candidates,
+                    ),
+                    expected_gain=trained.tune.value,
+                    seed=self.seed + self.round,
+                )
+            )
+        return verdicts
+
+
+def play(world: World, arm: Arm, studio: Studio, *, seed: int, events: int) -> Played:
+    """The whole run; checkpoints of fewer events are prefixes of it."""
+    loop = Loop.of(world, arm, studio, seed=seed)
+    served = [_serving(loop, since=0)]
+    rounds = []
+    for since in loop.events(events):
+        rounds.append(loop.learn() | {"events": since})
+        if loop.champion.version != served[-1].version:
+            served.append(_serving(loop, since=since))
+    return Played(served=served, rounds=rounds)
+
+
+def rungs(arm: Arm) -> tuple[Rung, ...]:
+    """Those of a trainer with the default settings, with the arm's objective."""
+    rates = {
+        "fusion": (SETTINGS.trainer_fusion_lr, SETTINGS.trainer_fusion_epochs),
+        "last_layer": (SETTINGS.trainer_last_layer_lr, SETTINGS.trainer_last_layer_epochs),
+    }
+    return tuple(
+        Rung(
+            capacity=capacity,
+            lr=rates[capacity][0],
+            epochs=rates[capacity][1],
+            kls=arm.kls,
+            objective=arm.objective,
+            batch=SETTINGS.trainer_batch,
+        )
+        for capacity in arm.capacities
+    )
+
+
+def _serving(loop: Loop, *, since: int) -> Serving:
+    orders = loop.champion.orders(loop.world.held_out)
+    return Serving(
+        version=loop.champion.version,
+        since=since,
+        round=loop.round,
+        values=value(loop.world, [order.tolist() for order in orders]),
+    )
+
+
+def _as_read(example: Example, *, fresh: bool) -> Example:
+    return example if example.fresh == fresh else replace(example, fresh=fresh)
+
+
+def _told(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "kind": verdict.kind.value,
+        "answer": verdict.answer.value,
+        "reason": verdict.reason,
+        "estimate": verdict.estimate,
+        "low": verdict.low,
+    }

@@ -108,7 +108,7 @@ evaluations = Table(
     required("reason", "text"),
     document("detail"),
     now("created_at"),
-    one_of("kind", "offline", "parity", "golden", "canary"),
+    one_of("kind", "offline", "replay", "parity", "golden", "canary"),
     one_of("verdict", "pass", "refuse", "not_enough_evidence"),
     check("interval", "low <= estimate AND estimate <= high"),
     Index(None, "line", "created_at"),

@@ -1,16 +1,17 @@
-"""Is the new model better, before any user sees it? Three questions, each answered with its evidence.
+"""Is the new model better, before any user sees it? Four questions, each answered with its evidence.
 
     parity   does the file that would serve score as torch does?
     golden   does it still rank a judged set as well as the champion, nDCG@10 within 1 %?
+    replay   where a reader can be asked again: are its answers to the gate queries better, by a lower bound above 0?
     offline  do the gate queries' own rewards say that it gains, by a lower bound above 0?
 
 "Not enough evidence" is an answer, and says what it would take.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from math import isfinite, pi
+from math import ceil, isfinite, pi
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -20,15 +21,18 @@ from scipy.stats import t as student
 from contract import plackett_luce
 from contract.records import Candidate
 from trainer.estimators import (
+    MIN_CLUSTERS,
     Doubt,
     Estimate,
     delta_beta_ips,
     doubts,
     effective_share,
+    mean,
 )
 from trainer.evidence import Scores, gather
 from trainer.examples import Example
 from trainer.export import MIN_AGREEMENT
+from trainer.replay import Played, Replay, Unanswered
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -36,6 +40,8 @@ MAX_NDCG_DROP: Final = 0.01
 GOLDEN_ALPHA: Final = 0.05
 """A fall that comes by chance more often than this is none: the set is small."""
 DEPTH: Final = 10
+MIN_CHANGED: Final = 20
+"""Queries whose used documents must differ: the mean of fewer differences is far from normal."""
 NOTHING: Final = 1e-4
 """A gain below it is rounding, however sure."""
 
@@ -45,6 +51,7 @@ class Kind(StrEnum):
 
     PARITY = "parity"
     GOLDEN = "golden"
+    REPLAY = "replay"
     OFFLINE = "offline"
 
 
@@ -136,6 +143,80 @@ def ndcg(logits: Floats, gains: Sequence[float]) -> float:
     return float((by_rank[: len(discount)] * discount).sum()) / ideal if ideal else 1.0
 
 
+def replay(asked: Replay, *, alpha: float) -> Verdict:
+    """Both models' greedy orders, answered by the same reader and judged alike, paired and clustered by query."""
+    try:
+        played = asked.play()
+    except Unanswered as failure:
+        return _replayed(
+            Answer.NOT_ENOUGH_EVIDENCE,
+            f"the reader gave no answer ({failure}); it takes {asked.calls_wanted} calls",
+            alpha=alpha,
+            detail={"budget": asked.budget, "calls_wanted": asked.calls_wanted},
+        )
+    gain = mean(played.difference, played.cluster)
+    answer, reason = _answer_of_replay(gain, played, alpha=alpha)
+    low, high = gain.low(alpha), gain.high(alpha)
+    return replace(
+        _replayed(answer, reason, alpha=alpha, detail=_told(gain, played, asked, alpha=alpha)),
+        estimate=gain.value,
+        low=low if isfinite(low) else None,
+        high=high if isfinite(high) else None,
+        n=len(played.difference),
+        clusters=gain.clusters,
+    )
+
+
+def _replayed(answer: Answer, reason: str, *, alpha: float, detail: Mapping[str, Any]) -> Verdict:
+    return Verdict(
+        kind=Kind.REPLAY,
+        estimator="paired replay",
+        answer=answer,
+        reason=reason,
+        alpha=alpha,
+        detail=detail,
+    )
+
+
+def _told(gain: Estimate, played: Played, asked: Replay, *, alpha: float) -> dict[str, Any]:
+    return {
+        "changed": played.changed,
+        "calls": played.calls,
+        "budget": asked.budget,
+        "calls_wanted": played.calls + asked.calls_wanted,
+        "unasked": played.unasked,
+        "clusters_needed": gain.clusters_needed(alpha),
+    }
+
+
+def _answer_of_replay(gain: Estimate, played: Played, *, alpha: float) -> tuple[Answer, str]:
+    bounds = _bounds(gain, alpha=alpha)
+    short = _too_few(gain, played)
+    if short is None:
+        answer, reason = _settled(gain, alpha=alpha)
+        if answer is not Answer.NOT_ENOUGH_EVIDENCE:
+            return answer, reason
+    else:
+        reason = f"{short}; gain {bounds}"
+    if played.unasked:
+        reason += f"; {played.calls} calls were allowed, and {played.unasked} queries are not asked"
+    return Answer.NOT_ENOUGH_EVIDENCE, reason
+
+
+def _too_few(gain: Estimate, played: Played) -> str | None:
+    if gain.clusters < MIN_CLUSTERS:
+        return f"{Doubt.FEW_QUERIES}: {gain.clusters}; it takes {MIN_CLUSTERS}"
+    if not played.changed:
+        return "both models would use the same documents; no number of queries would do"
+    if played.changed < MIN_CHANGED:
+        needed = ceil(gain.clusters * MIN_CHANGED / played.changed)
+        return (
+            f"used documents differ for {played.changed} queries; it takes {MIN_CHANGED},"
+            f" of about {needed} queries"
+        )
+    return None
+
+
 def offline(
     candidate: Scores,
     champion: Scores,
@@ -179,11 +260,17 @@ def offline(
 
 
 def _answer(gain: Estimate, doubted: Sequence[Doubt], *, alpha: float) -> tuple[Answer, str]:
-    bounds = f"{gain.value:+.4f}, at least {gain.low(alpha):+.4f} at level {alpha:.4f}"
     if Doubt.FEW_QUERIES in doubted:  # then the other doubts are guesses too
+        bounds = _bounds(gain, alpha=alpha)
         return Answer.NOT_ENOUGH_EVIDENCE, f"{Doubt.FEW_QUERIES}: {gain.clusters}; gain {bounds}"
     if doubted:
         return Answer.REFUSE, "; ".join(doubted)
+    return _settled(gain, alpha=alpha)
+
+
+def _settled(gain: Estimate, *, alpha: float) -> tuple[Answer, str]:
+    """What an estimate says that is believed."""
+    bounds = _bounds(gain, alpha=alpha)
     if gain.low(alpha) > NOTHING:
         return Answer.PASS, f"gain {bounds}"
     if gain.high(alpha) < -NOTHING:
@@ -191,3 +278,7 @@ def _answer(gain: Estimate, doubted: Sequence[Doubt], *, alpha: float) -> tuple[
     needed = gain.clusters_needed(alpha)
     more = "no number of queries would do" if needed is None else f"about {needed} queries would do"
     return Answer.NOT_ENOUGH_EVIDENCE, f"gain {bounds}; with {gain.clusters} queries; {more}"
+
+
+def _bounds(gain: Estimate, *, alpha: float) -> str:
+    return f"{gain.value:+.4f}, at least {gain.low(alpha):+.4f} at level {alpha:.4f}"

@@ -160,11 +160,11 @@ def _count(line: str) -> Select[int]:
 
 
 def evidence_spent(connection: Connection, run: Run) -> int:
-    """How many earlier rounds asked the log whether something beats this champion."""
+    """How many earlier rounds asked whether something beats this champion, the log or a reader."""
     statement = select(func.count(func.distinct(evaluations.c.run_id))).where(
         evaluations.c.line == run.window.line,
         evaluations.c.champion == run.champion,
-        evaluations.c.kind == "offline",
+        evaluations.c.kind.in_(("offline", "replay")),
         evaluations.c.run_id != run.id,
     )
     return connection.execute(statement).scalar_one()

@@ -99,6 +99,8 @@ class Feedback:
     """Request position, where it speaks of one document."""
     supersedes: UUID | None = None
     retracted: bool = False
+    judge: str | None = None
+    """Rubric and LLM of an LLM judge's verdict: verdicts of two of them are never mixed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,19 +2,22 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from statistics import fmean
 from typing import Any, Final, Literal, TypeAlias
+from uuid import UUID
 
 from contract.records import Feedback, Reward, Source
 
 Combine: TypeAlias = Literal["latest", "mean", "min", "max"]
 
-_COMBINE: Final[Mapping[Combine, Callable[[Sequence[Feedback]], float]]] = {
-    "latest": lambda said: _value(max(said, key=lambda item: (item.occurred_at, item.id))),
-    "mean": lambda said: fmean(sorted(map(_value, said))),
-    "min": lambda said: min(map(_value, said)),
-    "max": lambda said: max(map(_value, said)),
+_COMBINE: Final[Mapping[Combine, Callable[[Sequence[float]], float]]] = {
+    "latest": max,
+    "mean": lambda values: fmean(sorted(values)),
+    "min": min,
+    "max": max,
 }
+"""Of what is heard; of the latest there is one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,20 +48,21 @@ class RewardSpec:
 def reward(spec: RewardSpec, feedback: Iterable[Feedback]) -> Reward:
     """The reward of one decision.
 
-    Corrections replace what they supersede, tombstones remove it, errors count for nothing; values
-    are cut to [0, 1].
+    Corrections replace what they supersede, tombstones remove it, errors count for nothing, of an LLM judge the newest
+    version alone speaks; values are cut to [0, 1].
     """
     rows = list(feedback)
-    standing = _standing(rows)
-    base = _first_name(spec, standing)
-    factors = [_combined(spec, standing, name) for name in spec.multipliers]
-    value = base
-    for factor in factors:
+    said = of_newest_judge(standing(rows))
+    base = base_name(spec, said)
+    value = None if base is None else _combined(spec, said, base)
+    for name in spec.multipliers:
+        factor = _combined(spec, said, name)
         value = value if value is None or factor is None else value * factor
-    return Reward(value=value, credits=_credits(spec, standing), feedback_count=len(rows))
+    return Reward(value=value, credits=_credits(spec, said), feedback_count=len(rows))
 
 
-def _standing(rows: Sequence[Feedback]) -> list[Feedback]:
+def standing(rows: Sequence[Feedback]) -> list[Feedback]:
+    """What was not taken back, superseded, or an error."""
     replaced = {row.supersedes for row in rows if row.supersedes is not None}
     return [
         row
@@ -67,32 +71,63 @@ def _standing(rows: Sequence[Feedback]) -> list[Feedback]:
     ]
 
 
-def _first_name(spec: RewardSpec, standing: Sequence[Feedback]) -> float | None:
-    """The value of the first of the spec's names that anybody used: synonyms, not summands."""
-    values = (_combined(spec, standing, name) for name in spec.names)
-    return next((value for value in values if value is not None), None)
+def of_newest_judge(said: Sequence[Feedback]) -> list[Feedback]:
+    """Without the LLM verdicts of a name that an earlier version of the judge gave than the newest one of that name.
+
+    Two rubrics or two LLMs do not mean the same by a number: no mean, minimum or order holds both.
+    """
+    verdicts = sorted((row for row in said if row.source is Source.LLM_JUDGE), key=_age)
+    newest = {row.name: row.judge for row in verdicts}
+    return [
+        row for row in said if row.source is not Source.LLM_JUDGE or row.judge == newest[row.name]
+    ]
+
+
+def base_name(spec: RewardSpec, said: Sequence[Feedback]) -> str | None:
+    """The first of the spec's names that anybody used: synonyms, not summands."""
+    return next((name for name in spec.names if heard(spec, said, name)), None)
+
+
+def heard(
+    spec: RewardSpec, said: Sequence[Feedback], name: str, document: int | None = None
+) -> list[Feedback]:
+    """What the most trusted source that spoke says under that name."""
+    about = [row for row in said if row.name == name and row.document == document]
+    for source in spec.sources:
+        trusted = [row for row in about if row.source == source]
+        if trusted:
+            return [max(trusted, key=_age)] if spec.combine == "latest" else trusted
+    return []
+
+
+def credit_names(spec: RewardSpec, said: Sequence[Feedback]) -> dict[int, str]:
+    """Of each document that somebody spoke of, the first of the spec's names that was used."""
+    documents = sorted({row.document for row in said if row.document is not None})
+    return {
+        document: name
+        for document in documents
+        for name in reversed(spec.document_names)  # the last one that is found stands
+        if heard(spec, said, name, document)
+    }
 
 
 def _combined(
-    spec: RewardSpec, standing: Sequence[Feedback], name: str, document: int | None = None
+    spec: RewardSpec, said: Sequence[Feedback], name: str, document: int | None = None
 ) -> float | None:
-    said = [row for row in standing if row.name == name and row.document == document]
-    for source in spec.sources:
-        trusted = [row for row in said if row.source == source]
-        if trusted:
-            return _COMBINE[spec.combine](trusted)
-    return None
+    rows = heard(spec, said, name, document)
+    return _COMBINE[spec.combine](list(map(_value, rows))) if rows else None
 
 
-def _credits(spec: RewardSpec, standing: Sequence[Feedback]) -> dict[int, float]:
-    documents = sorted({row.document for row in standing if row.document is not None})
-    credit: dict[int, float] = {}
-    for document in documents:
-        for name in spec.document_names:
-            value = _combined(spec, standing, name, document)
-            if value is not None:
-                credit.setdefault(document, value)
-    return credit
+def _credits(spec: RewardSpec, said: Sequence[Feedback]) -> dict[int, float]:
+    combined = {
+        document: _combined(spec, said, name, document)
+        for document, name in credit_names(spec, said).items()
+    }
+    return {document: value for document, value in combined.items() if value is not None}
+
+
+def _age(row: Feedback) -> tuple[datetime, UUID]:
+    return row.occurred_at, row.id
 
 
 def _value(row: Feedback) -> float:

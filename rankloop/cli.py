@@ -187,6 +187,12 @@ def score(context: typer.Context, *, home: HomeFolder = Path(".rankloop")) -> No
     _hand_over("trainer.ranking_commands", ["score", *context.args], home)
 
 
+@app.command(context_settings=HANDED_ON, add_help_option=False)
+def rewards(context: typer.Context, *, home: HomeFolder = Path(".rankloop")) -> None:
+    """Explain a decision's reward, check a reward spec (--help tells how)."""
+    _hand_over("trainer.reward_commands", context.args, home)
+
+
 def _hand_over(module: str, arguments: list[str], home: Path) -> NoReturn:
     """Another process's command takes our place."""
     from rankloop.home import Home

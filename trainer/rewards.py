@@ -25,23 +25,31 @@ BATCH: Final = 5_000
 
 def registered(connection: Connection, spec: RewardSpec) -> RewardSpec:
     """The spec with the version under which it is stored; a spec that differs from all stored ones is a new version."""
-    statement = (
-        select(reward_specs.c.version, reward_specs.c.definition)
-        .where(reward_specs.c.spec_id == spec.id)
-        .order_by(reward_specs.c.version)
-    )
-    stored = connection.execute(statement).all()
-    for version, definition in stored:
-        numbered = replace(spec, version=version)
-        if definition == _as_json(numbered):
-            return numbered
-    added = replace(spec, version=stored[-1].version + 1 if stored else 1)
-    connection.execute(
-        insert(reward_specs).values(
-            spec_id=added.id, version=added.version, definition=_as_json(added)
+    stored = _stored(connection, spec.id)
+    added = _numbered(spec, stored)
+    if added.version not in stored:
+        connection.execute(
+            insert(reward_specs).values(
+                spec_id=added.id, version=added.version, definition=_as_json(added)
+            )
         )
-    )
     return added
+
+
+def numbered(connection: Connection, spec: RewardSpec) -> RewardSpec:
+    """The same, and nothing is stored."""
+    return _numbered(spec, _stored(connection, spec.id))
+
+
+def newest(connection: Connection) -> RewardSpec:
+    """The spec that a trainer stored last, else the built-in one."""
+    statement = (
+        select(reward_specs.c.definition)
+        .order_by(reward_specs.c.created_at.desc(), reward_specs.c.version.desc())
+        .limit(1)
+    )
+    definition = connection.execute(statement).scalar_one_or_none()
+    return RewardSpec() if definition is None else _of_json(definition)
 
 
 def derive(connection: Connection, spec: RewardSpec, *, line: str, now: datetime) -> int:
@@ -49,7 +57,7 @@ def derive(connection: Connection, spec: RewardSpec, *, line: str, now: datetime
     due = connection.execute(_due(spec, line=line, now=now)).mappings().all()
     if not due:
         return 0
-    said = _feedback(connection, [row["decision_id"] for row in due])
+    said = feedback_of(connection, [row["decision_id"] for row in due])
     connection.execute(
         insert(rewards).on_conflict_do_nothing(),
         [
@@ -60,11 +68,35 @@ def derive(connection: Connection, spec: RewardSpec, *, line: str, now: datetime
     return len(due)
 
 
+def _stored(connection: Connection, spec_id: str) -> Mapping[int, Any]:
+    """Definitions by version."""
+    statement = (
+        select(reward_specs.c.version, reward_specs.c.definition)
+        .where(reward_specs.c.spec_id == spec_id)
+        .order_by(reward_specs.c.version)
+    )
+    return {row.version: row.definition for row in connection.execute(statement)}
+
+
+def _numbered(spec: RewardSpec, stored: Mapping[int, Any]) -> RewardSpec:
+    known = (replace(spec, version=version) for version in stored)
+    same = (each for each in known if stored[each.version] == _as_json(each))
+    return next(same, replace(spec, version=max(stored, default=0) + 1))
+
+
 def _as_json(spec: RewardSpec) -> dict[str, Any]:
     return {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in spec.definition().items()
     }
+
+
+def _of_json(definition: Mapping[str, Any]) -> RewardSpec:
+    listed: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in definition.items()
+    }
+    return RewardSpec(**{**listed, "sources": tuple(map(Source, definition["sources"]))})
 
 
 def _due(spec: RewardSpec, *, line: str, now: datetime) -> Select[Any]:
@@ -106,9 +138,10 @@ def _due(spec: RewardSpec, *, line: str, now: datetime) -> Select[Any]:
     )
 
 
-def _feedback(
+def feedback_of(
     connection: Connection, decision_ids: Sequence[UUID]
 ) -> Mapping[UUID, list[Feedback]]:
+    """By decision; those that nobody spoke of are absent."""
     statement = (
         select(feedback)
         .where(feedback.c.decision_id.in_(decision_ids))
@@ -133,7 +166,20 @@ def _record(row: Mapping[Any, Any]) -> Feedback:
         document=row["document"],
         supersedes=row["supersedes"],
         retracted=row["retracted"],
+        judge=_judge(row),
     )
+
+
+def _judge(row: Mapping[Any, Any]) -> str | None:
+    """Rubric and LLM where they were told, else who judged."""
+    if row["source_type"] != Source.LLM_JUDGE:
+        return None
+    if row["judge"] is None:
+        return str(row["source_id"])
+    rubric = row["judge"]["rubric"]
+    parts = [f"{rubric['id']}@{rubric['version']}", rubric.get("sha256")]
+    parts += [row["judge"].get(name) for name in ("provider", "model")]
+    return " ".join(part for part in parts if part)
 
 
 def _revision(

@@ -4,13 +4,15 @@ import os
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, PrivateAttr, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from contract.environment import refuse_unknown
 from contract.rewards import RewardSpec
+from trainer import spec_files
 from trainer.learner import Capacity
 from trainer.objective import Objective, Weights
+from trainer.spec_files import SpecRefused
 
 
 class TrainerSettings(BaseSettings):
@@ -41,6 +43,8 @@ class TrainerSettings(BaseSettings):
     """Each round waits for so many times the rewards that the one before it waited for, `trainer_replay` at most."""
     trainer_reward_wait_s: float = Field(default=RewardSpec().wait_s, ge=0)
     """A decision's reward is derived once the decision is this old."""
+    trainer_reward_spec: Path | None = None
+    """How feedback becomes a reward, as a YAML or JSON file, whose `wait_s` then holds; unset, the built-in spec."""
     trainer_threads: int = Field(default=0, ge=0)
     """Threads of torch and ONNX Runtime; 0 takes every core this process may use."""
     trainer_nice: int = Field(default=10, ge=0, le=19)
@@ -90,6 +94,21 @@ class TrainerSettings(BaseSettings):
     trainer_metrics_port: int = Field(default=9091, ge=0, le=65535)
     """Prometheus metrics; 0 takes any free port."""
 
+    _spec: RewardSpec = PrivateAttr()
+
+    @model_validator(mode="after")
+    def _read_the_spec(self) -> Self:
+        """Once: a file that changes later is read at the next start."""
+        try:
+            self._spec = (
+                RewardSpec(wait_s=self.trainer_reward_wait_s)
+                if self.trainer_reward_spec is None
+                else spec_files.read(self.trainer_reward_spec)
+            )
+        except SpecRefused as refusal:
+            raise ValueError(str(refusal)) from refusal
+        return self
+
     @model_validator(mode="after")
     def _refuse_unknown(self) -> Self:
         refuse_unknown("trainer", type(self).model_fields, os.environ)
@@ -120,4 +139,4 @@ class TrainerSettings(BaseSettings):
     @property
     def reward_spec(self) -> RewardSpec:
         """How feedback becomes a reward."""
-        return RewardSpec(wait_s=self.trainer_reward_wait_s)
+        return self._spec

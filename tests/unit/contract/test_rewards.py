@@ -89,3 +89,53 @@ def test_what_is_said_of_documents_is_credit_and_not_reward():
 
     assert outcome.value is None
     assert outcome.credits == {2: 1.0, 0: 0.0}
+
+
+def verdict(value, judge, name="quality", **other):
+    return said(value, name, source=Source.LLM_JUDGE, judge=judge, **other)
+
+
+@pytest.mark.parametrize(
+    ("combine", "expected"),
+    [("latest", 0.5), ("mean", (0.25 + 0.5) / 2), ("min", 0.25), ("max", 0.5)],
+)
+def test_only_the_newest_version_of_a_judge_counts_in_any_order(combine, expected):
+    spec = RewardSpec(combine=combine)
+    rows = [
+        verdict(1.0, "quality@1 small", minute=1),
+        verdict(0.0, "quality@1 large", minute=2),
+        verdict(0.25, "quality@2 large", minute=3),
+        verdict(0.5, "quality@2 large", minute=4),
+    ]
+
+    assert {reward(spec, order).value for order in permutations(rows)} == {expected}
+
+
+def test_two_names_may_have_two_judges():
+    rows = [verdict(0.8, "quality@2"), verdict(0.5, "grounding@1", "faithfulness", minute=-9)]
+
+    assert reward(SPEC, rows).value == pytest.approx(0.8 * 0.5)
+
+
+def test_a_document_has_no_credit_from_an_earlier_version_than_another_one():
+    rows = [
+        verdict(1.0, "relevance@1", "relevance", document=0, minute=1),
+        verdict(0.0, "relevance@1", "relevance", document=1, minute=1),
+        verdict(0.4, "relevance@2", "relevance", document=1, minute=2),
+    ]
+
+    assert reward(SPEC, rows).credits == {1: 0.4}
+
+
+def test_people_have_no_versions():
+    spec = RewardSpec(combine="mean")
+    rows = [said(1.0, source=Source.HUMAN, minute=1), said(0.0, source=Source.HUMAN, minute=2)]
+
+    assert reward(spec, rows).value == pytest.approx((1.0 + 0.0) / 2)
+
+
+def test_a_verdict_that_was_taken_back_makes_no_version_the_newest():
+    newer = verdict(0.0, "quality@2", minute=2)
+    tombstone = said(None, supersedes=newer.id, retracted=True)
+
+    assert reward(SPEC, [verdict(1.0, "quality@1", minute=1), newer, tombstone]).value == 1.0

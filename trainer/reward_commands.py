@@ -1,0 +1,191 @@
+"""`rankloop rewards`: what a decision's feedback amounts to and why, and whether a file is a reward spec."""
+
+import json as jsonlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Final, NoReturn
+from uuid import UUID
+
+import typer
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.exc import OperationalError, ProgrammingError
+
+from contract.refusals import Refusal
+from contract.rewards import RewardSpec
+from trainer import explain, rewards, spec_files
+from trainer.explain import Explanation
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="How feedback becomes a reward.",
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")]
+
+_CONNECT_S: Final = 5
+_HEADINGS: Final = ("said at", "about", "name", "value", "source", "counts")
+
+_SAYING: Final = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+
+
+class Away(Refusal):
+    """The database is not named, does not answer, or has no tables."""
+
+
+class _Settings(BaseSettings):
+    """Two of the trainer's own."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="RANKLOOP_", env_ignore_empty=True, hide_input_in_errors=True
+    )
+
+    database_url: str
+    trainer_reward_spec: Path | None = None
+
+
+@app.command("explain")
+def explain_command(
+    decision: Annotated[UUID, typer.Argument(help="The decision's id.")],
+    *,
+    spec: Annotated[
+        Path | None,
+        typer.Option(help="A spec's file; without, the trainer's, else the one stored last."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Say which feedback of a decision counts, which does not, and why."""
+    with _refusals():
+        settings = _settings()
+        path = spec or settings.trainer_reward_spec
+        chosen = None if path is None else spec_files.read(path)
+        found = _explained(_engine(settings), decision, chosen)
+    if json:
+        typer.echo(jsonlib.dumps(as_json(found), indent=1, default=str))
+    else:
+        show(Console(highlight=False, markup=False, soft_wrap=True), found)
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="YAML or JSON.")], *, json: Json = False
+) -> None:
+    """Say what a spec's file means, or what is wrong with it; 1 where it is refused."""
+    with _refusals():
+        spec = spec_files.read(file)
+    definition = {name: value for name, value in spec.definition().items() if name != "version"}
+    if json:
+        typer.echo(jsonlib.dumps(definition, indent=1))
+    else:
+        typer.echo(_told(spec))
+
+
+def as_json(found: Explanation) -> dict[str, Any]:
+    """All that the tables are made of."""
+    return {
+        **asdict(found),
+        "statements": [
+            {**asdict(row), "fate": fate.name.lower(), "why": fate.value}
+            for row, fate in found.statements
+        ],
+    }
+
+
+def show(console: Console, found: Explanation) -> None:
+    console.print(
+        f"line {found.line}, spec {found.spec.id}@{found.spec.version}: {_told(found.spec)}"
+    )
+    console.print(
+        f"rewards are derived from {found.window_closes_at:%Y-%m-%d %H:%M:%S} on (UTC),"
+        f" feedback is heard until {found.reopens_until:%Y-%m-%d %H:%M:%S}"
+    )
+    if found.statements:
+        table = Table(*_HEADINGS)
+        for row, fate in found.statements:
+            table.add_row(
+                f"{row.occurred_at:%Y-%m-%d %H:%M:%S}",
+                "decision" if row.document is None else f"document {row.document}",
+                Text(row.name),
+                "-" if row.value is None else f"{row.value:g}",
+                Text(f"{row.source.value} {row.judge or row.source_id}"),
+                fate.value,
+            )
+        console.print(table)
+    console.print(_amounts(found))
+
+
+def _amounts(found: Explanation) -> str:
+    reward = found.reward.value
+    credit = "".join(
+        f", document {position}: {value:g}" for position, value in found.reward.credits.items()
+    )
+    now = (
+        "nobody said what counts: unobserved, not zero" if reward is None else f"reward {reward:g}"
+    )
+    if found.revision is None:
+        return f"{now}{credit}; no reward is stored yet"
+    stored = "withdrawn" if found.stored is None else f"{found.stored:g}"
+    return f"{now}{credit}; stored as revision {found.revision}: {stored}"
+
+
+def _told(spec: RewardSpec) -> str:
+    parts = [
+        f"the {spec.combine} of the first of {', '.join(spec.names)}",
+        f"times {', '.join(spec.multipliers)}" if spec.multipliers else "",
+        f"by {' before '.join(source.value for source in spec.sources)}",
+        f"credit of documents from {', '.join(spec.document_names)}" if spec.document_names else "",
+        f"after {spec.wait_s:g} s, revised until {spec.reopen_s:g} s",
+    ]
+    return "; ".join(part for part in parts if part)
+
+
+def _explained(engine: Engine, decision: UUID, spec: RewardSpec | None) -> Explanation:
+    try:
+        with engine.connect() as connection:
+            chosen = (
+                rewards.newest(connection) if spec is None else rewards.numbered(connection, spec)
+            )
+            return explain.explain(connection, decision, spec=chosen)
+    except (OperationalError, ProgrammingError) as error:
+        raise Away(f"the database says: {error.orig}") from error
+    finally:
+        engine.dispose()
+
+
+def _settings() -> _Settings:
+    try:
+        return _Settings()
+    except ValidationError as error:
+        raise Away(
+            "say where the database is with RANKLOOP_DATABASE_URL, or name the folder of `rankloop up` with --home"
+        ) from error
+
+
+def _engine(settings: _Settings) -> Engine:
+    return create_engine(settings.database_url, connect_args={"connect_timeout": _CONNECT_S})
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """A refusal is a message, not a traceback."""
+    try:
+        yield
+    except Refusal as refusal:
+        _refuse(str(refusal))
+
+
+def _refuse(message: str) -> NoReturn:
+    _SAYING.print(message, style="red")
+    raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    app(prog_name="rankloop rewards")

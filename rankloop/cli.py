@@ -193,6 +193,12 @@ def rewards(context: typer.Context, *, home: HomeFolder = Path(".rankloop")) -> 
     _hand_over("trainer.reward_commands", context.args, home)
 
 
+@app.command(context_settings=HANDED_ON, add_help_option=False)
+def train(context: typer.Context, *, home: HomeFolder = Path(".rankloop")) -> None:
+    """Teach a reranker with a reader's answers to questions of yours (--help tells how)."""
+    _hand_over("trainer.reader_commands", context.args, home)
+
+
 def _hand_over(module: str, arguments: list[str], home: Path) -> NoReturn:
     """Another process's command takes our place."""
     from rankloop.home import Home

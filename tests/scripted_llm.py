@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -38,10 +38,34 @@ class ScriptedLlm:
             return self.script.pop(0) if len(self.script) > 1 else self.script[0]
 
 
+@dataclass(kw_only=True)
+class ThinkingLlm(ScriptedLlm):
+    """Says what a function makes of the prompt, once the script is at an end."""
+
+    think: Callable[[str], str]
+
+    def next(self, headers: Mapping[str, str], request: dict[str, Any]) -> Reply:
+        with self.lock:
+            self.requests.append(request)
+            self.headers.append(headers)
+            if self.script:
+                return self.script.pop(0)
+        prompt = request["prompt"] if "prompt" in request else request["messages"][-1]["content"]
+        return Reply(text=self.think(prompt))
+
+
 @contextmanager
-def scripted_llm(*script: Reply) -> Iterator[ScriptedLlm]:
+def scripted_llm(
+    *script: Reply, think: Callable[[str], str] | None = None
+) -> Iterator[ScriptedLlm]:
+    """think: what is said to a prompt after the script; without, its last reply is said again."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    llm = ScriptedLlm(url=f"http://127.0.0.1:{server.server_port}/v1", script=list(script))
+    url = f"http://127.0.0.1:{server.server_port}/v1"
+    llm = (
+        ScriptedLlm(url=url, script=list(script))
+        if think is None
+        else ThinkingLlm(url=url, script=list(script), think=think)
+    )
     server.llm = llm  # type: ignore[attr-defined] # the handler finds it there
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
@@ -57,11 +81,11 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers["content-length"])))
         reply = self.server.llm.next(dict(self.headers), request)  # type: ignore[attr-defined]
-        if self.path != "/v1/chat/completions":
+        if self.path not in SHAPES:
             reply = Reply(status=404)
         if reply.wait_for is not None:
             reply.wait_for.wait(10)
-        body = _completion(reply.text) if reply.body is None else reply.body
+        body = SHAPES.get(self.path, _chat)(reply.text) if reply.body is None else reply.body
         self.send_response(reply.status)
         for name, value in {"content-length": str(len(body)), **reply.headers}.items():
             self.send_header(name, value)
@@ -72,10 +96,21 @@ class _Handler(BaseHTTPRequestHandler):
         """Tests are quiet."""
 
 
-def _completion(text: str) -> bytes:
+def _chat(text: str) -> bytes:
+    return _completion({"message": {"role": "assistant", "content": text}})
+
+
+def _text(text: str) -> bytes:
+    return _completion({"text": text})
+
+
+SHAPES = {"/v1/chat/completions": _chat, "/v1/completions": _text}
+
+
+def _completion(said: Mapping[str, object]) -> bytes:
     completion = {
         "model": "a-judge-2026",
-        "choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
+        "choices": [{**said, "finish_reason": "stop"}],
         "usage": {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120},
     }
     return json.dumps(completion).encode()

@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 
 from examples.demo import grading
 from examples.handbook import world as handbook_world
-from trainer import datasets
+from trainer import answer_metrics, datasets
 
 CANDIDATES: Final = 8
 
@@ -67,7 +67,9 @@ class World:
 
     def with_real_reader(self) -> "World":
         """The same world where answers come from a language model and are worth their token F1."""
-        return replace(self, grade=lambda ask, _, answer: grading.token_f1(answer, ask.answers))
+        return replace(
+            self, grade=lambda ask, _, answer: answer_metrics.token_f1(answer, ask.answers)
+        )
 
 
 def handbook() -> World:

@@ -16,17 +16,20 @@ from bench.learning.studio import Snapshot, Studio
 from bench.learning.worlds import Floats, Question, World, value
 from contract.policy import Policy, choose
 from contract.records import Decision
-from trainer import gate
+from trainer import gate, replay
 from trainer.examples import Example
 from trainer.gate import Answer, Verdict
+from trainer.replay import Replay, Request
 from trainer.settings import TrainerSettings
-from trainer.splits import Split, split
+from trainer.splits import Split, cluster, split
 from trainer.train import Rung, Trained, climb
 
 EPSILON: Final = 0.9
 ROUND_REWARDS: Final = 750
 GATE_SHARE: Final = 0.57
 """The demo's (docs/decisions/0006)."""
+REPLAY_CALLS: Final = 2_000
+"""Of a round."""
 SETTINGS: Final = TrainerSettings.model_construct()
 
 
@@ -70,6 +73,8 @@ class Loop:
     spent: int = 0
     """Rounds whose evidence was judged since the last promotion."""
     round: int = 0
+    known: dict[str, float] = field(default_factory=dict)
+    """Verdicts of earlier replays."""
 
     @classmethod
     def of(cls, world: World, arm: Arm, studio: Studio, *, seed: int) -> Self:
@@ -174,23 +179,45 @@ class Loop:
         if self.arm.judge is Judge.NOBODY:
             return [gate.parity(1.0)]
         golden = self.studio.golden
-        verdicts = [gate.golden(golden.ndcg(snapshot), golden.ndcg(self.champion))]
-        if verdicts[0].answer is Answer.PASS:
-            verdicts.append(
-                gate.offline(
-                    snapshot,
-                    self.champion,
-                    examples,
-                    alpha=gate.spent(
-                        SETTINGS.trainer_alpha,
-                        round_number=self.spent + 1,
-                        candidates=candidates,
-                    ),
-                    expected_gain=trained.tune.value,
-                    seed=self.seed + self.round,
-                )
+        remembered = gate.golden(golden.ndcg(snapshot), golden.ndcg(self.champion))
+        if remembered.answer is not Answer.PASS:
+            return [remembered]
+        alpha = gate.spent(
+            SETTINGS.trainer_alpha, round_number=self.spent + 1, candidates=candidates
+        )
+        if self.arm.judge is Judge.REPLAY:
+            return [remembered, self.replayed(snapshot, examples, alpha=alpha)]
+        offline = gate.offline(
+            snapshot,
+            self.champion,
+            examples,
+            alpha=alpha,
+            expected_gain=trained.tune.value,
+            seed=self.seed + self.round,
+        )
+        return [remembered, offline]
+
+    def replayed(self, snapshot: Snapshot, examples: Sequence[Example], *, alpha: float) -> Verdict:
+        """The gate queries' readers are asked again, and judged as noisily as ever; no answer is missing."""
+        requests = {
+            example.query_sha256: Request(
+                query=example.decision.query,
+                candidates=example.decision.candidates,
+                used=self.world.used,
+                cluster=cluster(example.query_sha256),
             )
-        return verdicts
+            for example in examples
+        }
+        noise = replace(self.world.noise, missing=0.0)
+        rng = np.random.default_rng([self.seed, self.round, 4])
+
+        def judged(query: str, documents: Sequence[str]) -> float:
+            return noise.seen(self.world.read(query, documents), rng) or 0.0
+
+        pairs = replay.pairs(requests.values(), champion=self.champion, candidate=snapshot)
+        return gate.replay(
+            Replay(pairs=pairs, value=judged, budget=REPLAY_CALLS, known=self.known), alpha=alpha
+        )
 
 
 def play(world: World, arm: Arm, studio: Studio, *, seed: int, events: int) -> Played:

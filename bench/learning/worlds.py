@@ -14,6 +14,7 @@ import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import Final, Self, TypeAlias, TypeVar
@@ -95,7 +96,7 @@ class Question:
     group: str = "all"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class World:
     """Questions to learn from and others to be judged by."""
 
@@ -116,6 +117,16 @@ class World:
                 discount = 1 / math.log2(1 + place) if self.discounted else 1.0
                 return Outcome(reward=worth * discount, cited=int(position))
         return Outcome(reward=0.0, cited=None)
+
+    def read(self, query: str, documents: Sequence[str]) -> float:
+        """What the answer to one of the questions to learn from is worth, made of these texts."""
+        question = self._by_query[query]
+        positions = {each.text: at for at, each in enumerate(question.candidates)}
+        return self.outcome(question, [positions[text] for text in documents]).reward
+
+    @cached_property
+    def _by_query(self) -> dict[str, Question]:
+        return {question.query: question for question in self.train}
 
     def best(self, question: Question) -> list[int]:
         """The order that this reader does best with."""

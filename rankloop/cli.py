@@ -86,6 +86,30 @@ def status(
 
 
 @app.command()
+def why(
+    what: Annotated[
+        str | None,
+        typer.Argument(help="A version or its beginning, or a line; without, the service's line."),
+    ] = None,
+    *,
+    url: Url = SERVICE_URL,
+    line: Line = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, not sentences.")] = False,
+) -> None:
+    """Say why a version serves or was refused, with the evidence."""
+    from rankloop import operators
+    from rankloop.why import as_json, ask, sentences
+
+    with operators.client(url, key=_key()) as client, _refusals():
+        answer = ask(client, what, line=line)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    if json:
+        console.print_json(data=as_json(answer))
+    else:
+        console.print("\n".join(sentences(answer)))
+
+
+@app.command()
 def doctor(
     *,
     url: Url = SERVICE_URL,
@@ -185,6 +209,12 @@ def evaluate(context: typer.Context, *, home: HomeFolder = Path(".rankloop")) ->
 def score(context: typer.Context, *, home: HomeFolder = Path(".rankloop")) -> None:
     """Write a version's score of every candidate of a ranking set (--help tells how)."""
     _hand_over("trainer.ranking_commands", ["score", *context.args], home)
+
+
+@app.command(context_settings=HANDED_ON, add_help_option=False)
+def plan(context: typer.Context, *, home: HomeFolder = Path(".rankloop")) -> None:
+    """Say how long your traffic takes to tell two models apart (--help tells how)."""
+    _hand_over("trainer.plan_command", context.args, home)
 
 
 @app.command(context_settings=HANDED_ON, add_help_option=False)

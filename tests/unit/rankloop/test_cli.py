@@ -9,7 +9,9 @@ from rankloop.cli import app
 NOWHERE = "http://127.0.0.1:9"
 
 
-@pytest.mark.parametrize("command", ["up", "status", "rollback", "promote", "freeze", "unfreeze"])
+@pytest.mark.parametrize(
+    "command", ["up", "status", "why", "rollback", "promote", "freeze", "unfreeze"]
+)
 def test_every_command_explains_itself(command: str) -> None:
     result = CliRunner().invoke(app, [command, "--help"])
 
@@ -17,7 +19,7 @@ def test_every_command_explains_itself(command: str) -> None:
     assert "Usage" in result.output
 
 
-@pytest.mark.parametrize("command", [["status"], ["rollback", "--reason", "worse"]])
+@pytest.mark.parametrize("command", [["status"], ["why"], ["rollback", "--reason", "worse"]])
 def test_nobody_at_the_address_is_a_message_and_no_traceback(command: list[str]) -> None:
     result = CliRunner().invoke(app, [*command, "--url", NOWHERE])
 

@@ -14,7 +14,7 @@ Shapes: I decisions.
 
 from dataclasses import dataclass
 from enum import StrEnum
-from math import ceil, isfinite
+from math import ceil, isfinite, sqrt
 from typing import Final
 
 import numpy as np
@@ -67,21 +67,22 @@ class Estimate:
 
     def low(self, alpha: float) -> float:
         """The one-sided lower bound at level 1 - alpha (Student, clusters - 1 degrees of freedom)."""
-        return self.value - self._quantile(alpha) * self.standard_error
+        return self.value - self.quantile(alpha) * self.standard_error
 
     def high(self, alpha: float) -> float:
         """The one-sided upper bound at level 1 - alpha."""
-        return self.value + self._quantile(alpha) * self.standard_error
+        return self.value + self.quantile(alpha) * self.standard_error
+
+    def quantile(self, alpha: float) -> float:
+        """Of Student's t, at level 1 - alpha."""
+        return float(student.ppf(1 - alpha, max(self.clusters - 1, 1)))
 
     def clusters_needed(self, alpha: float) -> int | None:
         """Queries until the lower bound reaches 0, were the value and spread to stay; None if it never will."""
         if not (self.value > 0 and isfinite(self.standard_error)):
             return None
-        needed = (self._quantile(alpha) * self.standard_error / self.value) ** 2
+        needed = (self.quantile(alpha) * self.standard_error / self.value) ** 2
         return max(self.clusters, ceil(self.clusters * needed))
-
-    def _quantile(self, alpha: float) -> float:
-        return float(student.ppf(1 - alpha, max(self.clusters - 1, 1)))
 
 
 class Doubt(StrEnum):
@@ -167,3 +168,27 @@ def mean(values: Floats, clusters: NDArray[np.int64]) -> Estimate:
     count = len(sums)
     error = np.inf if count < 2 else float(np.sqrt(count / (count - 1) * (sums**2).sum()))  # noqa: PLR2004 -- one cluster has no spread
     return Estimate(value=value, standard_error=error / len(values), clusters=count)
+
+
+def with_one_more_loss(values: Floats, clusters: NDArray[np.int64]) -> Estimate:
+    """The mean as if one more query had lost all there is to lose: differences are in [-1, 1].
+
+    Student's bound trusts the spread that it sees. Where most differences are small gains and a few are large losses, a
+    sample that happens to hold none of them looks sure of itself; with one of them it is not.
+    """
+    new = int(clusters.max(initial=0)) + 1
+    return mean(np.append(values, -1.0), np.append(clusters, new))
+
+
+def clusters_until(gain: Estimate, alpha: float) -> int | None:
+    """Queries until the bound with one more loss reaches 0, were value m and spread s to stay; None if it never will.
+
+    n m - 1 > q (s sqrt n + 1 + m)  bounds  (n m - 1) / (n + 1) > q sqrt((n s^2 + (1 + m)^2) / (n + 1)^2)
+    """
+    if not (gain.value > 0 and isfinite(gain.standard_error)):
+        return None
+    spread = gain.standard_error * sqrt(gain.clusters)
+    quantile = gain.quantile(alpha)
+    loss = 1 + quantile * (1 + gain.value)
+    root = quantile * spread + sqrt((quantile * spread) ** 2 + 4 * gain.value * loss)
+    return max(gain.clusters, ceil((root / (2 * gain.value)) ** 2))

@@ -24,10 +24,12 @@ from trainer.estimators import (
     MIN_CLUSTERS,
     Doubt,
     Estimate,
+    clusters_until,
     delta_beta_ips,
     doubts,
     effective_share,
     mean,
+    with_one_more_loss,
 )
 from trainer.evidence import Scores, gather
 from trainer.examples import Example
@@ -155,8 +157,9 @@ def replay(asked: Replay, *, alpha: float) -> Verdict:
             detail={"budget": asked.budget, "calls_wanted": asked.calls_wanted},
         )
     gain = mean(played.difference, played.cluster)
-    answer, reason = _answer_of_replay(gain, played, alpha=alpha)
-    low, high = gain.low(alpha), gain.high(alpha)
+    low = with_one_more_loss(played.difference, played.cluster).low(alpha)
+    answer, reason = _answer_of_replay(gain, played, alpha=alpha, low=low)
+    high = gain.high(alpha)
     return replace(
         _replayed(answer, reason, alpha=alpha, detail=_told(gain, played, asked, alpha=alpha)),
         estimate=gain.value,
@@ -185,15 +188,17 @@ def _told(gain: Estimate, played: Played, asked: Replay, *, alpha: float) -> dic
         "budget": asked.budget,
         "calls_wanted": played.calls + asked.calls_wanted,
         "unasked": played.unasked,
-        "clusters_needed": gain.clusters_needed(alpha),
+        "clusters_needed": clusters_until(gain, alpha),
     }
 
 
-def _answer_of_replay(gain: Estimate, played: Played, *, alpha: float) -> tuple[Answer, str]:
-    bounds = _bounds(gain, alpha=alpha)
+def _answer_of_replay(
+    gain: Estimate, played: Played, *, alpha: float, low: float
+) -> tuple[Answer, str]:
+    bounds = _bounds(gain, alpha=alpha, low=low)
     short = _too_few(gain, played)
     if short is None:
-        answer, reason = _settled(gain, alpha=alpha)
+        answer, reason = _settled(gain, alpha=alpha, low=low, needed=clusters_until(gain, alpha))
         if answer is not Answer.NOT_ENOUGH_EVIDENCE:
             return answer, reason
     else:
@@ -261,24 +266,26 @@ def offline(
 
 def _answer(gain: Estimate, doubted: Sequence[Doubt], *, alpha: float) -> tuple[Answer, str]:
     if Doubt.FEW_QUERIES in doubted:  # then the other doubts are guesses too
-        bounds = _bounds(gain, alpha=alpha)
+        bounds = _bounds(gain, alpha=alpha, low=gain.low(alpha))
         return Answer.NOT_ENOUGH_EVIDENCE, f"{Doubt.FEW_QUERIES}: {gain.clusters}; gain {bounds}"
     if doubted:
         return Answer.REFUSE, "; ".join(doubted)
-    return _settled(gain, alpha=alpha)
+    return _settled(gain, alpha=alpha, low=gain.low(alpha), needed=gain.clusters_needed(alpha))
 
 
-def _settled(gain: Estimate, *, alpha: float) -> tuple[Answer, str]:
-    """What an estimate says that is believed."""
-    bounds = _bounds(gain, alpha=alpha)
-    if gain.low(alpha) > NOTHING:
+def _settled(gain: Estimate, *, alpha: float, low: float, needed: int | None) -> tuple[Answer, str]:
+    """What an estimate says that is believed.
+
+    low: its lower bound.  needed: queries until that reaches 0.
+    """
+    bounds = _bounds(gain, alpha=alpha, low=low)
+    if low > NOTHING:
         return Answer.PASS, f"gain {bounds}"
     if gain.high(alpha) < -NOTHING:
         return Answer.REFUSE, f"it is worse: gain {bounds}"
-    needed = gain.clusters_needed(alpha)
     more = "no number of queries would do" if needed is None else f"about {needed} queries would do"
     return Answer.NOT_ENOUGH_EVIDENCE, f"gain {bounds}; with {gain.clusters} queries; {more}"
 
 
-def _bounds(gain: Estimate, *, alpha: float) -> str:
-    return f"{gain.value:+.4f}, at least {gain.low(alpha):+.4f} at level {alpha:.4f}"
+def _bounds(gain: Estimate, *, alpha: float, low: float) -> str:
+    return f"{gain.value:+.4f}, at least {low:+.4f} at level {alpha:.4f}"

@@ -20,7 +20,10 @@ from contract.records import Candidate
 from trainer.evidence import Scores
 
 Value: TypeAlias = Callable[[str, Sequence[str]], float]
-"""What the reader's answer to a query is worth when it reads these documents in this order. Raises `Unanswered`."""
+"""What the reader's answer to a query is worth, in [0, 1], when it reads these documents in this order.
+
+Raises `Unanswered`.
+"""
 
 
 class Unanswered(Exception):

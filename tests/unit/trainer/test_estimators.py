@@ -11,12 +11,15 @@ from trainer.estimators import (
     Doubt,
     Estimate,
     Evidence,
+    clusters_until,
     delta_beta_ips,
     doubts,
     effective_share,
     ips,
+    mean,
     snips,
     weight_change,
+    with_one_more_loss,
 )
 
 EPSILON = 0.3
@@ -255,3 +258,32 @@ def test_no_evidence_at_all_has_an_infinite_interval():
 
     assert delta_beta_ips(nothing).low(0.05) == -np.inf
     assert Doubt.FEW_QUERIES in doubts(nothing, expected_gain=0.1)
+
+
+def test_one_more_loss_is_a_query_of_its_own_that_loses_everything():
+    gains, queries = np.array([0.5, 0.1, 0.3]), np.array([7, 7, 2])
+
+    careful = with_one_more_loss(gains, queries)
+
+    assert careful == mean(np.array([0.5, 0.1, 0.3, -1.0]), np.array([0, 0, 1, 2]))
+    assert careful.value == pytest.approx((0.5 + 0.1 + 0.3 - 1) / 4)
+
+
+def test_no_differences_at_all_have_no_bound():
+    assert with_one_more_loss(np.array([]), np.array([], dtype=np.int64)).low(0.05) == -np.inf
+
+
+@pytest.mark.parametrize(("gain", "n"), [(0.02, 150), (0.2, 400)])
+def test_as_many_queries_as_it_takes_are_enough(gain, n):
+    drawn = np.random.default_rng(0).normal(0, 0.3, size=n)
+    drawn += gain - drawn.mean()
+
+    needed = clusters_until(mean(drawn, np.arange(n)), 0.03)
+
+    assert needed is not None
+    more = np.tile(drawn, needed // n + 1)  # the same value and spread
+    assert with_one_more_loss(more, np.arange(len(more))).low(0.03) > 0
+
+
+def test_no_number_of_queries_shows_a_gain_that_is_none():
+    assert clusters_until(mean(np.array([0.5, -0.5]), np.arange(2)), 0.03) is None

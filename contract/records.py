@@ -101,6 +101,8 @@ class Feedback:
     retracted: bool = False
     judge: str | None = None
     """Rubric and LLM of an LLM judge's verdict: verdicts of two of them are never mixed."""
+    observation: float = 1.0
+    """How likely it was that this would be said at all, as a judge that reads a share of the answers knows; else 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,3 +115,5 @@ class Reward:
     """Utility in [0, 1] by request position, for the documents that somebody spoke of."""
     feedback_count: int
     """Rows of feedback it was derived from, all names counted."""
+    observation: float = 1.0
+    """How likely it was that there would be such a reward."""

@@ -58,7 +58,12 @@ def reward(spec: RewardSpec, feedback: Iterable[Feedback]) -> Reward:
     for name in spec.multipliers:
         factor = _combined(spec, said, name)
         value = value if value is None or factor is None else value * factor
-    return Reward(value=value, credits=_credits(spec, said), feedback_count=len(rows))
+    return Reward(
+        value=value,
+        credits=_credits(spec, said),
+        feedback_count=len(rows),
+        observation=_observation(spec, said, base),
+    )
 
 
 def standing(rows: Sequence[Feedback]) -> list[Feedback]:
@@ -116,6 +121,12 @@ def _combined(
 ) -> float | None:
     rows = heard(spec, said, name, document)
     return _COMBINE[spec.combine](list(map(_value, rows))) if rows else None
+
+
+def _observation(spec: RewardSpec, said: Sequence[Feedback], base: str | None) -> float:
+    """That of the likeliest statement that the reward rests on."""
+    rows = [] if base is None else heard(spec, said, base)
+    return max((row.observation for row in rows), default=1.0)
 
 
 def _credits(spec: RewardSpec, said: Sequence[Feedback]) -> dict[int, float]:

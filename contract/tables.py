@@ -221,12 +221,14 @@ rewards = Table(
     optional("reward", "float8"),  # NULL: withdrawn, or nothing was said
     required("feedback_count", "int"),
     optional("credits", "float8[]"),  # by request position, NULL where nobody spoke of it
+    optional("observation", "float8"),  # how likely a reward was at all; NULL: not known, as if 1
     now("closed_at"),
     xid(),
     check("revision_positive", "revision >= 1"),
     check("reward_share", "reward BETWEEN 0 AND 1"),
     check("credits_share", "0 <= ALL (credits) AND 1 >= ALL (credits)"),
     check("feedback_count_positive", "feedback_count >= 0"),
+    check("observation_probability", "observation > 0 AND observation <= 1"),
     Index(None, "xid"),
     postgresql_partition_by=_BY_DAY,
 )

@@ -49,6 +49,8 @@ class Evidence:
     explored: NDArray[np.bool_]
     reward: Floats
     """(I,) in [0, 1]."""
+    observed: Floats
+    """(I,) 1 / P(the reward is observed): how many decisions each stands for."""
     cluster: NDArray[np.int64]
     """(I,) the query: decisions about one query are not independent."""
     unsupported: float = 0.0
@@ -96,7 +98,7 @@ class Doubt(StrEnum):
 
 def ips(evidence: Evidence) -> Estimate:
     """The candidate's reward: mean of w R, w = pi / beta."""
-    return mean(_weight(evidence) * evidence.reward, evidence.cluster)
+    return mean(_weight(evidence) * evidence.reward, evidence.cluster, evidence.observed)
 
 
 def snips(evidence: Evidence) -> Estimate:
@@ -104,8 +106,10 @@ def snips(evidence: Evidence) -> Estimate:
     weight = _weight(evidence)
     if not weight.any():
         return Estimate(value=0.0, standard_error=np.inf, clusters=len(set(evidence.cluster)))
-    value = float((weight * evidence.reward).sum() / weight.sum())
-    spread = mean(weight * (evidence.reward - value) / weight.mean(), evidence.cluster)
+    both = weight * evidence.observed
+    value = float((both * evidence.reward).sum() / both.sum())
+    centred = both * (evidence.reward - value) / both.mean()
+    spread = mean(centred, evidence.cluster)
     return Estimate(value=value, standard_error=spread.standard_error, clusters=spread.clusters)
 
 
@@ -117,9 +121,9 @@ def delta_beta_ips(evidence: Evidence) -> Estimate:
     b is the constant that takes most variance out; E[Dw] is 0, so it adds no bias.
     """
     change = weight_change(evidence)
-    squared = change**2
+    squared = evidence.observed * change**2
     centre = float((evidence.reward * squared).sum() / squared.sum()) if squared.any() else 0.0
-    return mean(change * (evidence.reward - centre), evidence.cluster)
+    return mean(change * (evidence.reward - centre), evidence.cluster, evidence.observed)
 
 
 def weight_change(evidence: Evidence) -> Floats:
@@ -158,16 +162,17 @@ def _weight(evidence: Evidence) -> Floats:
     return weight
 
 
-def mean(values: Floats, clusters: NDArray[np.int64]) -> Estimate:
-    """Mean with the sandwich error: sqrt( C / (C - 1) sum_c (sum_{i in c} (x_i - mean))^2 ) / I."""
+def mean(values: Floats, clusters: NDArray[np.int64], weights: Floats | float = 1.0) -> Estimate:
+    """Weighted mean with the sandwich error: sqrt( C / (C - 1) sum_c (sum_{i in c} w_i (x_i - mean))^2 ) / sum w."""
     if not len(values):
         return Estimate(value=0.0, standard_error=np.inf, clusters=0)
-    value = float(values.mean())
+    weighting = np.broadcast_to(weights, values.shape)
+    value = float((weighting * values).sum() / weighting.sum())
     _, members = np.unique(clusters, return_inverse=True)
-    sums = np.bincount(members, weights=values - value)
+    sums = np.bincount(members, weights=weighting * (values - value))
     count = len(sums)
     error = np.inf if count < 2 else float(np.sqrt(count / (count - 1) * (sums**2).sum()))  # noqa: PLR2004 -- one cluster has no spread
-    return Estimate(value=value, standard_error=error / len(values), clusters=count)
+    return Estimate(value=value, standard_error=error / float(weighting.sum()), clusters=count)
 
 
 def with_one_more_loss(values: Floats, clusters: NDArray[np.int64]) -> Estimate:

@@ -59,6 +59,7 @@ def gather(
         log_propensity=np.array([each.log_propensity for each in examples]),
         explored=np.array([example.decision.choice.explored for example in examples], dtype=bool),
         reward=np.array([example.reward for example in examples]),
+        observed=np.array([example.weight for example in examples]),
         cluster=np.array([cluster(example.query_sha256) for example in examples], dtype=np.int64),
         unsupported=_unsupported(examples, asks, rng=rng),
         balance=_balance(examples, asks, answers, rng=rng),

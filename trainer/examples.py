@@ -14,6 +14,8 @@ from contract.records import Arm, Candidate, Decision
 
 ROUNDING: Final = 1e-6
 """Nats by which a recomputed propensity may differ from the logged one."""
+MAX_WEIGHT: Final = 5.0
+"""However unlikely a reward was to be observed."""
 
 
 class Skipped(StrEnum):
@@ -43,6 +45,8 @@ class Example:
     query_sha256: bytes
     fresh: bool
     """Whether it was first rewarded in the window, and is not only replayed: true in one window alone."""
+    weight: float = 1.0
+    """How many decisions it stands for: 1 / P(its reward is observed), `MAX_WEIGHT` at most."""
 
     @property
     def reach(self) -> int:
@@ -92,7 +96,13 @@ def example(
         cited=frozenset(row["citations"] or ()),
         query_sha256=row["query_sha256"],
         fresh=reward["first_rewarded"] >= xid_from,
+        weight=observed_weight(reward["observation"] or 1.0),
     )
+
+
+def observed_weight(observation: float) -> float:
+    """1 / P(observed), at most `MAX_WEIGHT`."""
+    return min(1 / observation, MAX_WEIGHT)
 
 
 def _unusable(row: Mapping[str, Any]) -> Skipped | None:

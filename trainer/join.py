@@ -148,6 +148,7 @@ def _latest_rewards(
             rewards.c.decision_id,
             rewards.c.reward,
             rewards.c.credits,
+            rewards.c.observation,
             first_rewarded.label("first_rewarded"),
         )
         .ext(distinct_on(rewards.c.decision_id))

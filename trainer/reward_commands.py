@@ -20,6 +20,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 from contract.refusals import Refusal
 from contract.rewards import RewardSpec
 from trainer import explain, rewards, spec_files
+from trainer.examples import observed_weight
 from trainer.explain import Explanation
 
 app = typer.Typer(
@@ -127,6 +128,9 @@ def _amounts(found: Explanation) -> str:
     credit = "".join(
         f", document {position}: {value:g}" for position, value in found.reward.credits.items()
     )
+    weight = observed_weight(found.reward.observation)
+    if weight > 1:
+        credit += f", standing for {weight:g} decisions"
     now = (
         "nobody said what counts: unobserved, not zero" if reward is None else f"reward {reward:g}"
     )

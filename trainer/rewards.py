@@ -167,6 +167,7 @@ def _record(row: Mapping[Any, Any]) -> Feedback:
         supersedes=row["supersedes"],
         retracted=row["retracted"],
         judge=_judge(row),
+        observation=(row["judge"] or {}).get("sampling_probability") or 1.0,
     )
 
 
@@ -196,4 +197,5 @@ def _revision(
         "reward": derived.value,
         "feedback_count": derived.feedback_count,
         "credits": credit if any(value is not None for value in credit) else None,
+        "observation": derived.observation,
     }

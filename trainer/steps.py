@@ -80,18 +80,26 @@ def advantages(examples: Sequence[Example], objective: Objective) -> list[Floats
         A_t = R - b                                   where nothing is known but the reward
 
     An answer is made from what it cites: what it passed over neither earned the reward nor spoilt it, and would
-    only add noise. The objective may do without b, or without what is known of single documents.
+    only add noise. The objective may do without b, or without what is known of single documents. Each is multiplied by
+    the decision's weight over the mean weight: rewards that are seldom observed stand for those that were not.
     """
     expected = _expected(examples) if objective.baseline else np.zeros(len(examples))
-    surprises = [
-        np.full(example.used, example.reward - b)
-        for example, b in zip(examples, expected, strict=True)
-    ]
-    if not objective.credit:
-        return surprises
     return [
-        _credited(example, surprise) for example, surprise in zip(examples, surprises, strict=True)
+        share * _advantage(example, example.reward - b, objective)
+        for example, b, share in zip(examples, expected, _shares(examples), strict=True)
     ]
+
+
+def _shares(examples: Sequence[Example]) -> Floats:
+    """Each decision's weight over their mean."""
+    weights = np.array([example.weight for example in examples])
+    return weights / weights.mean() if len(weights) else weights
+
+
+def _advantage(example: Example, surprise: float, objective: Objective) -> Floats:
+    """(used,) before its weight."""
+    alike = np.full(example.used, surprise)
+    return _credited(example, alike) if objective.credit else alike
 
 
 def _expected(examples: Sequence[Example]) -> Floats:

@@ -340,6 +340,7 @@ def _evidence(
         log_sampled=np.array([example.log_sampled for example in examples]),
         explored=np.array([example.decision.choice.explored for example in examples]),
         reward=np.array([example.reward for example in examples]),
+        observed=np.array([example.weight for example in examples]),
         cluster=np.array([cluster(example.query_sha256) for example in examples]),
     )
 

@@ -267,3 +267,16 @@ def test_other_lines_and_specs_are_not_ours(engine, rng):
         joined = read(connection, closed(connection))
 
     assert joined.examples == ()
+
+
+@pytest.mark.parametrize(
+    ("observation", "weight"), [(None, 1.0), (1.0, 1.0), (0.25, 4.0), (0.01, 5.0)]
+)
+def test_a_seldom_observed_reward_stands_for_others_up_to_five(engine, rng, observation, weight):
+    with engine.begin() as connection:
+        logbook.rewarded(connection, decided(connection, rng), 1.0, observation=observation)
+
+    with engine.connect() as connection:
+        (example,) = read(connection, closed(connection)).examples
+
+    assert example.weight == weight

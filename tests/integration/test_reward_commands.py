@@ -37,7 +37,11 @@ def decision_id(engine):
 
 def test_a_decision_is_explained_by_what_was_said_of_it(run, engine, decision_id):
     verdicts = {
-        version: {"rubric": {"id": "quality", "version": version}, "model": "small"}
+        version: {
+            "rubric": {"id": "quality", "version": version},
+            "model": "small",
+            "sampling_probability": 0.5,
+        }
         for version in ("1", "2")
     }
     with engine.begin() as connection:
@@ -63,7 +67,7 @@ def test_a_decision_is_explained_by_what_was_said_of_it(run, engine, decision_id
         "quality@1 small": "earlier_judge",
         "quality@2 small": "counts",
     }
-    assert "stored as revision 1: 0.75" in table
+    assert "reward 0.75, standing for 2 decisions; stored as revision 1: 0.75" in table
 
 
 def test_nothing_said_is_unobserved_and_not_zero(run, decision_id):

@@ -141,3 +141,16 @@ def test_the_same_spec_is_registered_once_and_another_is_another_version(engine)
         count = connection.execute(select(func.count()).select_from(reward_specs)).scalar_one()
 
     assert (first.version, again.version, other.version, count) == (1, 1, 2, 2)
+
+
+def test_how_likely_a_reward_was_is_what_the_judge_says(engine, decided):
+    judged, thumbed = decided(), decided()
+    verdict = {"rubric": {"id": "quality", "version": "1"}, "sampling_probability": 0.25}
+    say(engine, judged, 0.5, name="quality", source_type="LLM_JUDGE", judge=verdict)
+    say(engine, thumbed, 1.0, name="thumb", source_type="END_USER")
+
+    derive(engine)
+
+    statement = select(table.c.observation).order_by(table.c.decision_id)
+    with engine.connect() as connection:
+        assert list(connection.execute(statement).scalars()) == [0.25, 1.0]

@@ -139,3 +139,12 @@ def test_a_verdict_that_was_taken_back_makes_no_version_the_newest():
     tombstone = said(None, supersedes=newer.id, retracted=True)
 
     assert reward(SPEC, [verdict(1.0, "quality@1", minute=1), newer, tombstone]).value == 1.0
+
+
+def test_a_reward_is_as_likely_as_the_likeliest_statement_that_it_rests_on():
+    spec = RewardSpec(combine="mean")
+    rows = [verdict(1.0, "quality@1", observation=0.2), verdict(0.0, "quality@1", observation=0.5)]
+
+    assert reward(spec, rows).observation == 0.5
+    assert reward(spec, [*rows, said(1.0, "thumb", observation=1.0)]).observation == 1.0
+    assert reward(spec, []).observation == 1.0

@@ -60,6 +60,7 @@ def logged_with_order(n, *, seed=0, mean=MEAN_REWARD):
         log_sampled=LOG_CHAMPION[order],
         explored=explored,
         reward=(rng.random(n) < mean[order]).astype(float),
+        observed=np.ones(n),
         cluster=rng.integers(0, n // 4, size=n),
         balance=balance(CHANGE[order]),
     )
@@ -287,3 +288,47 @@ def test_as_many_queries_as_it_takes_are_enough(gain, n):
 
 def test_no_number_of_queries_shows_a_gain_that_is_none():
     assert clusters_until(mean(np.array([0.5, -0.5]), np.arange(2)), 0.03) is None
+
+
+def seldom(n, *, weighted):
+    """A judge that reads one in four of the answers that came out well, and all others."""
+    evidence = logged(n)
+    probability = np.where(evidence.reward > 0, 0.25, 1.0)
+    read = np.random.default_rng(9).random(n) < probability
+    observed = 1 / probability if weighted else np.ones(n)
+    return only(replace(evidence, observed=observed), read)
+
+
+@pytest.mark.parametrize("estimate", [ips, snips])
+def test_rewards_that_are_seldom_observed_stand_for_those_that_were_not(estimate):
+    told, untold = (estimate(seldom(40_000, weighted=weighted)) for weighted in (True, False))
+
+    assert abs(told.value - TRUTH) < 3 * told.standard_error
+    assert abs(untold.value - TRUTH) > 10 * untold.standard_error
+
+
+def test_the_difference_too_is_right_where_rewards_are_observed_by_chance_alone():
+    told, untold = (delta_beta_ips(seldom(40_000, weighted=weighted)) for weighted in (True, False))
+
+    assert abs(told.value - (TRUTH - CHAMPIONS)) < 3 * told.standard_error
+    assert abs(untold.value - (TRUTH - CHAMPIONS)) > 3 * untold.standard_error
+
+
+def test_weights_that_are_all_the_same_change_nothing():
+    evidence = logged(500)
+
+    same = delta_beta_ips(replace(evidence, observed=np.full(500, 4.0)))
+
+    assert same.value == pytest.approx(delta_beta_ips(evidence).value)
+    assert same.standard_error == pytest.approx(delta_beta_ips(evidence).standard_error)
+
+
+def test_a_weighted_mean_is_that_of_so_many_decisions():
+    values, clusters = np.array([0.2, 1.0]), np.array([0, 1])
+
+    found = mean(values, clusters, np.array([3.0, 1.0]))
+
+    assert found.value == pytest.approx((3 * 0.2 + 1.0) / 4)
+    assert found.standard_error == pytest.approx(
+        np.sqrt(2 / 1 * ((3 * (0.2 - 0.4)) ** 2 + (1.0 - 0.4) ** 2)) / 4
+    )

@@ -113,3 +113,13 @@ def test_a_batch_holds_what_was_logged_of_each_step():
     assert batch.free_BT.tolist() == [[True, False, False], [True, True, True]]
     logged = policy.log_propensity(SCORES, long.decision.choice.shown, rule)[:3]
     assert batch.log_propensity_BT[1].cumsum(0).numpy() == pytest.approx(logged, abs=1e-6)
+
+
+def test_a_reward_that_is_seldom_observed_teaches_as_much_more():
+    examples = [example(used=1, weight=3.0), example(used=1, weight=1.0)]
+
+    seldom, often = steps.advantages(examples, Objective(baseline=False))
+
+    # Their mean weight is 2: the rate of learning stays.
+    assert seldom.tolist() == [3 / 2]
+    assert often.tolist() == [1 / 2]

@@ -44,6 +44,11 @@ fuzz: $(STAMP) ## 50,000 generated and hostile requests against a real service (
 	@$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --constraint constraints.txt --editable ".[fuzz]"
 	@$(BIN)/python -m bench.fuzz $(ARGS)
 
+# Data of your own: ARGS="--data DIR"; docs/learning.md says what it holds. What was played already is not played again.
+.PHONY: bench-learning
+bench-learning: $(STAMP) ## learning side by side with other methods (ARGS="--data DIR --world handbook --seeds 1")
+	@$(BIN)/python -m bench.learning $(ARGS)
+
 .PHONY: check
 check: $(STAMP) ## lint, types, import rules, migrations, Dockerfile and compose file
 	@$(BIN)/ruff check .
@@ -55,9 +60,8 @@ check: $(STAMP) ## lint, types, import rules, migrations, Dockerfile and compose
 	@$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 
 # Named here so that their place is known; each says what it will do and fails.
-LATER := bench-serving bench-learning bench-judge prove browser
+LATER := bench-serving bench-judge prove browser
 bench-serving: WHAT := speed side by side with other rerankers
-bench-learning: WHAT := learning side by side with other methods
 bench-judge: WHAT := what an LLM judge's verdicts are worth
 prove: WHAT := every published number made again
 browser: WHAT := the console in a real browser

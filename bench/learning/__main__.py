@@ -4,7 +4,8 @@
         [--seeds 5] [--events 4000] [--threads 2]
 
 DIR holds `squad`, `fairytaleqa` and, without a table of `bench.reader_table`, `reader`. Each world, arm and seed is a
-file under `bench/results/learning/cells`; `summary.json` beside it has a row for each version that was served.
+file under `bench/results/learning/cells`; beside that folder, `summary.json` has a row for each version that was
+served, and `gains.json` compares each arm with the start, paired by question, all its seeds together.
 """
 
 import argparse
@@ -58,6 +59,7 @@ def _play(missing: Sequence[Cell], options: argparse.Namespace, unfused: bool) -
     if not missing:
         return
     world = worlds.load(missing[0].world, options.data)
+    summary.note(options.cells, missing[0].world, world.held_out)
     studio = Studio(max_bytes=CACHE_BYTES, unfused=unfused)
     logger.info("%s: %d questions, %d held out", world.name, len(world.train), len(world.held_out))
     for cell in dict.fromkeys(missing):
@@ -86,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--events", type=int, default=4000)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--cells", type=Path, default=cells.FOLDER)
-    parser.add_argument("--out", type=Path, default=cells.FOLDER.parent / "summary.json")
+    parser.add_argument("--out", type=Path, default=cells.FOLDER.parent)
     return parser
 
 

@@ -20,6 +20,7 @@ SUPERVISED: Final = {
     "gold-labels": others.gold_labels,
     "judged-all": others.judged_all,
     "judged-top": others.judged_top,
+    "rrpo": others.rrpo_reader,
 }
 
 

@@ -10,12 +10,16 @@ from torch import Tensor, nn
 
 from bench.learning.arms import Arm
 from bench.learning.loop import rungs
-from bench.learning.studio import Snapshot, Studio
+from bench.learning.studio import Snapshot, State, Studio
 from bench.learning.worlds import Floats, Question, World
-from trainer import supervised
+from trainer import questions, rrpo, supervised
 from trainer.learner import Learner, Listing
+from trainer.rrpo import Ask, Lesson, Plan
 from trainer.train import MAX_GRADIENT, schedule
 
+PPO_CLIP: Final = 0.2
+PPO_KL: Final = 0.1
+"""The defaults of `rankloop train`."""
 RULES: Final = ("frozen", "first-stage", "gold-first", "oracle")
 
 
@@ -37,17 +41,16 @@ def _gold_first(question: Question) -> list[int]:
 
 def gold_labels(world: World, studio: Studio, *, events: int, seed: int) -> Snapshot:
     """The ceiling: the same trainable weights and budget, every event with its gold label and no noise."""
-    questions = [
+    labelled = [
         supervised.Question(query=each.query, candidates=each.candidates, gold=tuple(each.gold))
         for each in world.train
     ]
-    return _taught(
-        studio,
-        [each.listing for each in questions],
-        lambda learner: supervised.teach(
-            learner, questions, rung=rungs(Arm())[0], events=events, seed=seed
-        ),
-    )
+
+    def teach(learner: Learner) -> State:
+        supervised.teach(learner, labelled, rung=rungs(Arm())[0], events=events, seed=seed)
+        return learner.state()
+
+    return _taught(studio, [each.listing for each in labelled], teach)
 
 
 def judged_all(world: World, studio: Studio, *, events: int, seed: int) -> Snapshot:
@@ -103,6 +106,42 @@ def judged_top(world: World, studio: Studio, *, events: int, seed: int) -> Snaps
     )
 
 
+def rrpo_reader(world: World, studio: Studio, *, events: int, seed: int) -> Snapshot:
+    """RRPO with the reader at hand: it is asked about every ranking that is drawn, and answers without noise.
+
+    Its calls are the rankings times what they use: as many as the other arms have events.
+    """
+    asked = [
+        questions.Question(text=each.query, candidates=each.candidates, answers=())
+        for each in world.train
+    ]
+    order = np.random.default_rng([seed, 6]).permutation(len(asked)).tolist()
+    tuning = len(asked) // 10
+    sides = [asked[at] for at in order]
+    rung = rungs(Arm())[0]
+    lesson = Lesson(train=sides[tuning:], tune=sides[:tuning], temperature=studio.start.temperature)
+    plan = Plan(
+        used=world.used,
+        rounds=max(1, round(events / (len(lesson.train) * world.used))),
+        rollouts=1,
+        epochs=rung.epochs,
+        lr=rung.lr,
+        clip=PPO_CLIP,
+        kl=PPO_KL,
+        batch=rung.batch,
+        seed=seed,
+    )
+
+    def reads(asks: Sequence[Ask], *, what: str) -> list[float]:  # noqa: ARG001 -- nobody watches
+        return [world.read(question.text, question.documents(shown)) for question, shown in asks]
+
+    return _taught(
+        studio,
+        [each.listing for each in asked],
+        lambda learner: rrpo.train(learner, lesson, plan, reads=reads, say=lambda _: None).state,
+    )
+
+
 def _labels(world: World, question: Question, rng: np.random.Generator) -> Floats:
     """(n,) of each candidate alone; 0 where nothing was said."""
     return np.array(
@@ -114,13 +153,12 @@ def _labels(world: World, question: Question, rng: np.random.Generator) -> Float
 
 
 def _taught(
-    studio: Studio, listings: Sequence[Listing], teach: Callable[[Learner], None]
+    studio: Studio, listings: Sequence[Listing], teach: Callable[[Learner], State]
 ) -> Snapshot:
     (rung,) = rungs(Arm())
     with Learner.of(studio.reranker, rung.capacity, studio.activations, listings) as learner:
-        teach(learner)
-        state = learner.state()
-    return studio.snapshot("supervised", state)
+        state = teach(learner)
+    return studio.snapshot("taught", state)
 
 
 def _fit(
@@ -130,7 +168,7 @@ def _fit(
     *,
     events: int,
     seed: int,
-) -> None:
+) -> State:
     """With the optimiser, rate, batch and epochs of a round of so many events."""
     (rung,) = rungs(Arm())
     optimizer = torch.optim.AdamW(learner.parameters, lr=rung.lr)
@@ -143,3 +181,4 @@ def _fit(
         nn.utils.clip_grad_norm_(learner.parameters, MAX_GRADIENT)
         optimizer.step()
         rate.step()
+    return learner.state()

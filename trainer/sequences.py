@@ -40,6 +40,14 @@ class Moments:
             squares=np.asarray((units**2).sum()),
         )
 
+    def at(self, place: int | tuple[int, int]) -> Self:
+        """Of one among many."""
+        return type(self)(
+            count=np.asarray(self.count[place]),
+            total=np.asarray(self.total[place]),
+            squares=np.asarray(self.squares[place]),
+        )
+
     @property
     def mean(self) -> Floats:
         """0 where there is no unit."""

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from bench.canary import Question, World, ends, requests, summary, watch
+from bench.canary import Question, ends, summary
+from bench.canary_traffic import World, requests, watch
 from trainer.canary import SHARES, Limits, Step
 
 SMALL = World(units=(200, 200), every=50, gap=5.0)

@@ -9,6 +9,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    ColumnElement,
     DateTime,
     Double,
     ForeignKey,
@@ -18,6 +19,8 @@ from sqlalchemy import (
     SmallInteger,
     Text,
     Uuid,
+    cast,
+    literal,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -43,6 +46,11 @@ class Xid8(UserDefinedType[int]):
     ) -> Callable[[str | None], int | None]:
         del dialect, coltype
         return lambda value: None if value is None else int(value)
+
+
+def as_xid(number: int) -> ColumnElement[int]:
+    """The transaction id as SQL: no driver has a type for it."""
+    return cast(literal(str(number), Text()), Xid8())
 
 
 _KINDS: Final[dict[str, Any]] = {

@@ -66,6 +66,21 @@ def reward(spec: RewardSpec, feedback: Iterable[Feedback]) -> Reward:
     )
 
 
+def counted(spec: RewardSpec, feedback: Iterable[Feedback]) -> list[Feedback]:
+    """The statements that the reward and the credits are made of."""
+    said = of_newest_judge(standing(list(feedback)))
+    base = base_name(spec, said)
+    about_all = () if base is None else (base, *spec.multipliers)
+    return [
+        *(row for name in about_all for row in heard(spec, said, name)),
+        *(
+            row
+            for document, name in credit_names(spec, said).items()
+            for row in heard(spec, said, name, document)
+        ),
+    ]
+
+
 def standing(rows: Sequence[Feedback]) -> list[Feedback]:
     """What was not taken back, superseded, or an error."""
     replaced = {row.supersedes for row in rows if row.supersedes is not None}

@@ -90,28 +90,52 @@ def start(configuration: TrainerSettings, folder: Path) -> str:
 
 
 def traffic(
-    engine: Engine, served: Served, *, decisions: int, seed: int = 0, ago_s: float = 600.0
+    engine: Engine,
+    served: Served,
+    *,
+    decisions: int,
+    seed: int = 0,
+    ago_s: float = 600.0,
+    sources: int = 1,
+    flipped: int = 0,
+    flooded: bool = False,
+    documents: int | None = None,
 ) -> None:
-    """Requests answered by this version, most of them explored; who shows "new" first is rewarded."""
+    """Requests answered by this version, most of them explored; who shows "new" first is rewarded.
+
+    Of several sources, which take turns, the first ones may say the opposite, or the very first speak half of the time;
+    of so many documents each comes again and again.
+    """
     rng = np.random.default_rng(seed)
+    pool = [" ".join(rng.choice(trainees.WORDS, size=3)) for _ in range(documents or 0)]
     rule = Policy(epsilon=0.9, temperature=served.temperature)
     with engine.begin() as connection:
         for number in range(decisions):
             query = " ".join(rng.choice(trainees.WORDS, size=4))
-            documents = [
-                " ".join(rng.choice(trainees.WORDS, size=3)) for _ in range(trainees.CANDIDATES)
-            ]
+            offered = (
+                [str(each) for each in rng.choice(pool, size=trainees.CANDIDATES, replace=False)]
+                if pool
+                else [
+                    " ".join(rng.choice(trainees.WORDS, size=3)) for _ in range(trainees.CANDIDATES)
+                ]
+            )
             decision_id = logbook.decision(
                 connection,
                 query=query,
-                documents=documents,
-                logits=served.logits(query, [Candidate(text=text) for text in documents]).tolist(),
+                documents=offered,
+                logits=served.logits(query, [Candidate(text=text) for text in offered]).tolist(),
                 rng=rng,
                 rule=rule,
                 ago_s=ago_s - number / 100,
                 version=served.version,
                 precision=served.precision,
             )
-            first = documents[logbook.shown(connection, decision_id)[0]]
+            first = offered[logbook.shown(connection, decision_id)[0]]
+            source = (number // 2 * (number % 2) if flooded else number) % sources
             logbook.answer(connection, decision_id, used_k=1)
-            logbook.said(connection, decision_id, float("new" in first))
+            logbook.said(
+                connection,
+                decision_id,
+                float(("new" in first) is not (source < flipped)),
+                source_id=f"source-{source}",
+            )

@@ -1,16 +1,16 @@
 """One decision as a round learns from it: what the database holds of it, checked, or the reason to leave it out."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from contract import policy as serving
 from contract.plackett_luce import Positions
 from contract.policy import Choice, Policy
-from contract.records import Arm, Candidate, Decision
+from contract.records import Arm, Candidate, Decision, Feedback, Source
 
 ROUNDING: Final = 1e-6
 """Nats by which a recomputed propensity may differ from the logged one."""
@@ -28,6 +28,20 @@ class Skipped(StrEnum):
     NOTHING_USED = "nothing_used"
     TEXT_MISSING = "text_missing"
     QUARANTINED = "quarantined"
+    SUSPECTED = "source_suspected"
+    OVER_SOURCE_SHARE = "over_source_share"
+    OVER_TENANT_SHARE = "over_tenant_share"
+
+
+class Origin(NamedTuple):
+    """Who a reward came from: tenants do not share their sources."""
+
+    tenant: str
+    type: Source
+    id: str
+
+    def __str__(self) -> str:
+        return f"{self.tenant}/{self.type}:{self.id}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +61,8 @@ class Example:
     """Whether it was first rewarded in the window, and is not only replayed: true in one window alone."""
     weight: float = 1.0
     """How many decisions it stands for: 1 / P(its reward is observed), `MAX_WEIGHT` at most."""
+    origins: frozenset[Origin] = frozenset()
+    """Whose statements count in its reward and its credits."""
 
     @property
     def reach(self) -> int:
@@ -74,9 +90,13 @@ class Example:
 
 
 def example(
-    row: Mapping[str, Any] | None, reward: Mapping[str, Any], *, xid_from: int
+    row: Mapping[str, Any] | None,
+    reward: Mapping[str, Any],
+    heard: Iterable[Feedback] = (),
+    *,
+    xid_from: int,
 ) -> Example | Skipped:
-    """From a row of `decisions` with its answer and texts, and the last revision of its reward."""
+    """From a row of `decisions` with its answer and texts, the last revision of its reward, and what counts in it."""
     if reward["reward"] is None:
         return Skipped.WITHDRAWN
     if row is None:
@@ -97,6 +117,7 @@ def example(
         query_sha256=row["query_sha256"],
         fresh=reward["first_rewarded"] >= xid_from,
         weight=observed_weight(reward["observation"] or 1.0),
+        origins=frozenset(Origin(row["tenant"], each.source, each.source_id) for each in heard),
     )
 
 

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from typing import Any, Final, Self, cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Select, Text, func, literal, select
-from sqlalchemy import cast as cast_sql
+from sqlalchemy import ColumnElement, Connection, Select, func, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by, distinct_on
 
-from contract.columns import Xid8
+from contract.columns import Xid8, as_xid
 from contract.refusals import Refusal
-from contract.rewards import RewardSpec
+from contract.rewards import RewardSpec, counted
 from contract.tables import answers, decisions, rewards, texts
 from trainer.examples import Example, Skipped, example
+from trainer.rewards import feedback_of, named
 
 MAX_QUARANTINED: Final = 0.01
 CHUNK: Final = 2_000
@@ -83,7 +83,7 @@ def arrived(
             earlier.c.spec_id == spec.id,
             earlier.c.spec_version == spec.version,
             earlier.c.reward.is_not(None),
-            earlier.c.xid < _xid(since),
+            earlier.c.xid < as_xid(since),
         )
         .exists()
     )
@@ -96,7 +96,7 @@ def arrived(
             rewards.c.spec_id == spec.id,
             rewards.c.spec_version == spec.version,
             rewards.c.reward.is_not(None),
-            rewards.c.xid >= _xid(since),
+            rewards.c.xid >= as_xid(since),
             rewards.c.xid < _xmin(),
             ~known_before,
         )
@@ -110,10 +110,13 @@ def read(connection: Connection, window: Window, *, limit: int) -> Joined:
     """The newest `limit` decisions rewarded before `window.xid_to`.  Raises `PropensitiesWrong`."""
     skipped: Counter[Skipped] = Counter()
     examples: list[Example] = []
+    spec = named(connection, window.spec_id, window.spec_version)
     for chunk in _chunks(_latest_rewards(connection, window, limit=limit)):
         found = _decisions(connection, list(chunk))
+        said = feedback_of(connection, list(chunk), before=window.xid_to)
         for decision_id, reward in chunk.items():
-            read_as = example(found.get(decision_id), reward, xid_from=window.xid_from)
+            heard = counted(spec, said.get(decision_id, ()))
+            read_as = example(found.get(decision_id), reward, heard, xid_from=window.xid_from)
             if isinstance(read_as, Example):
                 examples.append(read_as)
             else:
@@ -128,10 +131,6 @@ def _xmin() -> ColumnElement[int]:
 
 def _xmax() -> ColumnElement[int]:
     return func.pg_snapshot_xmax(func.pg_current_snapshot(), type_=Xid8())
-
-
-def _xid(number: int) -> ColumnElement[int]:
-    return cast_sql(literal(str(number), Text()), Xid8())
 
 
 def _latest_rewards(
@@ -156,7 +155,7 @@ def _latest_rewards(
             rewards.c.line == window.line,
             rewards.c.spec_id == window.spec_id,
             rewards.c.spec_version == window.spec_version,
-            rewards.c.xid < _xid(window.xid_to),
+            rewards.c.xid < as_xid(window.xid_to),
         )
         .order_by(rewards.c.decision_id.desc(), rewards.c.revision.desc())
         .limit(limit)

@@ -11,10 +11,11 @@ from itertools import groupby
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, func, literal, select
+from sqlalchemy import Connection, Select, func, literal, select, true
 from sqlalchemy.dialects.postgresql import insert
 
 from contract import ids
+from contract.columns import as_xid
 from contract.records import Feedback, Reward, Source
 from contract.rewards import RewardSpec, reward
 from contract.tables import decisions, feedback, reward_specs, rewards
@@ -49,6 +50,12 @@ def newest(connection: Connection) -> RewardSpec:
         .limit(1)
     )
     definition = connection.execute(statement).scalar_one_or_none()
+    return RewardSpec() if definition is None else _of_json(definition)
+
+
+def named(connection: Connection, spec_id: str, version: int) -> RewardSpec:
+    """The spec that is stored under that name, else the built-in one."""
+    definition = _stored(connection, spec_id).get(version)
     return RewardSpec() if definition is None else _of_json(definition)
 
 
@@ -139,12 +146,16 @@ def _due(spec: RewardSpec, *, line: str, now: datetime) -> Select[Any]:
 
 
 def feedback_of(
-    connection: Connection, decision_ids: Sequence[UUID]
+    connection: Connection, decision_ids: Sequence[UUID], *, before: int | None = None
 ) -> Mapping[UUID, list[Feedback]]:
-    """By decision; those that nobody spoke of are absent."""
+    """By decision; those that nobody spoke of are absent.
+
+    before: the transaction from which on nothing is read; None reads all.
+    """
+    in_time = true() if before is None else feedback.c.xid < as_xid(before)
     statement = (
         select(feedback)
-        .where(feedback.c.decision_id.in_(decision_ids))
+        .where(feedback.c.decision_id.in_(decision_ids), in_time)
         .order_by(feedback.c.decision_id, feedback.c.feedback_id)
     )
     rows = connection.execute(statement).mappings()

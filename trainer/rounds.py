@@ -5,7 +5,7 @@ What it reads was noted before it was read, what it made is named by its content
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -15,13 +15,14 @@ from sqlalchemy import Engine
 from contract.pointer import Live
 from contract.publication import EpochMoved
 from contract.store import Store
-from trainer import evaluations, gate, join, publish, runs
+from trainer import agreement, caps, evaluations, gate, join, publish, runs
+from trainer.agreement import Suspect
 from trainer.candidates import Candidate, Workshop
 from trainer.evaluations import Judgement
-from trainer.examples import Example
+from trainer.examples import Example, Skipped
 from trainer.gate import Answer, Verdict
 from trainer.golden import GoldenSet
-from trainer.join import Joined, Window
+from trainer.join import Window
 from trainer.learner import Listing
 from trainer.metrics import Metrics
 from trainer.runs import Run, Status
@@ -74,25 +75,48 @@ def take_up(context: Context, run: Run, *, live: Live, token: int) -> Status:
 
 
 def _read(context: Context, run: Run) -> Split:
-    with context.engine.begin() as connection:
+    with context.engine.connect() as connection:
         joined = join.read(connection, run.window, limit=context.settings.trainer_replay)
-        runs.count(connection, run, joined)
-    fresh = sum(example.fresh for example in joined.examples)
-    logger.info(
-        "round.read run=%s decisions=%d fresh=%d skipped=%s",
-        run.id,
-        len(joined.examples),
-        fresh,
-        {reason.value: number for reason, number in joined.skipped.items()},
+    suspects = agreement.suspects(joined.examples) if context.settings.trainer_suspect else []
+    believed = agreement.believed(joined.examples, suspects)
+    sides, over = caps.within(
+        _split(context, believed, champion=run.champion),
+        source_share=context.settings.trainer_source_share,
+        tenant_share=context.settings.trainer_tenant_share,
     )
-    for reason, number in joined.skipped.items():
-        context.metrics.skipped.labels(reason.value).inc(number)
-    return _split(context, joined, champion=run.champion)
+    skipped = Counter(joined.skipped) + over
+    skipped[Skipped.SUSPECTED] = len(joined.examples) - len(believed)
+    decisions = len(believed) - over.total()
+    _note(context, run, decisions=decisions, skipped=+skipped, suspects=suspects)
+    return sides
 
 
-def _split(context: Context, joined: Joined, *, champion: str) -> Split:
+def _note(
+    context: Context,
+    run: Run,
+    *,
+    decisions: int,
+    skipped: Mapping[Skipped, int],
+    suspects: Sequence[Suspect],
+) -> None:
+    """What the round learns from, and which sources it does not believe."""
+    with context.engine.begin() as connection:
+        runs.count(connection, run, decisions=decisions, skipped=skipped)
+        if suspects:
+            runs.note(connection, run, {"suspects": [each.to_json() for each in suspects]})
+    counts = {reason.value: number for reason, number in skipped.items()}
+    logger.info("round.read run=%s decisions=%d skipped=%s", run.id, decisions, counts)
+    for each in suspects:
+        logger.warning(
+            "source.suspected run=%s source=%s reason=%s", run.id, each.origin, each.reason
+        )
+    for reason, number in counts.items():
+        context.metrics.skipped.labels(reason).inc(number)
+
+
+def _split(context: Context, examples: Iterable[Example], *, champion: str) -> Split:
     return split(
-        joined.examples,
+        examples,
         champion=champion,
         tune_share=context.settings.trainer_tune_share,
         gate_share=context.settings.trainer_gate_share,
@@ -187,7 +211,7 @@ def prepare(context: Context, champion: str, window: Window, *, newest: int) -> 
     """Computes ahead of a round what it would spend most of its time on."""
     with context.engine.connect() as connection:
         joined = join.read(connection, window, limit=newest)
-    sides = _split(context, joined, champion=champion)
+    sides = _split(context, joined.examples, champion=champion)
     listings = [*map(Listing.of_example, [*sides.train, *sides.tune]), *context.golden.listings]
     context.workshop.prepare(champion, listings)
     context.golden.ndcg(context.workshop.served(champion, served_precision(joined.examples)))

@@ -12,7 +12,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 from contract.refusals import Refusal
 from contract.rewards import RewardSpec
 from contract.tables import evaluations, model_versions, training_runs
-from trainer.join import Joined, Window
+from trainer.examples import Skipped
+from trainer.join import Window
 
 
 class ClusterChanged(Refusal):
@@ -105,14 +106,16 @@ def note(connection: Connection, run: Run, found: Mapping[str, Any]) -> Run:
     return _run(connection.execute(statement).one())
 
 
-def count(connection: Connection, run: Run, joined: Joined) -> None:
+def count(
+    connection: Connection, run: Run, *, decisions: int, skipped: Mapping[Skipped, int]
+) -> None:
     """How many decisions the round learns from, and why not from the others."""
     connection.execute(
         update(training_runs)
         .where(training_runs.c.run_id == run.id)
         .values(
-            n_decisions=len(joined.examples),
-            skipped={reason.value: number for reason, number in joined.skipped.items()},
+            n_decisions=decisions,
+            skipped={reason.value: number for reason, number in skipped.items()},
         )
     )
 

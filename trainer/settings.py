@@ -86,6 +86,13 @@ class TrainerSettings(BaseSettings):
     trainer_batch: int = Field(default=32, ge=1)
     """Decisions of one gradient step."""
 
+    trainer_source_share: float = Field(default=0.1, gt=0, le=1)
+    """Most that one of many sources may hold of the rewards by its type that train or judge; 1 does not bound it."""
+    trainer_tenant_share: float = Field(default=0.5, gt=0, le=1)
+    """Most that one of several tenants may hold of the rewards that train or judge; 1 does not bound it."""
+    trainer_suspect: bool = True
+    """Whether a round leaves out sources whose rewards go against what the others say of the same documents."""
+
     trainer_alpha: float = Field(default=0.05, gt=0, lt=0.5)
     """Chance of promoting a model that is no better, over all rounds against one champion."""
     trainer_lease_s: float = Field(default=60.0, gt=0)

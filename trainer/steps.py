@@ -83,10 +83,10 @@ def advantages(examples: Sequence[Example], objective: Objective) -> list[Floats
     only add noise. The objective may do without b, or without what is known of single documents. Each is multiplied by
     the decision's weight over the mean weight: rewards that are seldom observed stand for those that were not.
     """
-    expected = _expected(examples) if objective.baseline else np.zeros(len(examples))
+    b_B = expected(examples) if objective.baseline else np.zeros(len(examples))
     return [
         share * _advantage(example, example.reward - b, objective)
-        for example, b, share in zip(examples, expected, _shares(examples), strict=True)
+        for example, b, share in zip(examples, b_B, _shares(examples), strict=True)
     ]
 
 
@@ -102,7 +102,7 @@ def _advantage(example: Example, surprise: float, objective: Objective) -> Float
     return _credited(example, alike) if objective.credit else alike
 
 
-def _expected(examples: Sequence[Example]) -> Floats:
+def expected(examples: Sequence[Example]) -> Floats:
     """b: what reward to expect of each, before acting."""
     return baseline.expected(
         [

@@ -6,11 +6,11 @@ import pytest
 from sqlalchemy import text
 
 from contract import ids
-from contract.records import NotLearnable
+from contract.records import NotLearnable, Source
 from contract.rewards import RewardSpec
 from tests import logbook
 from trainer import join
-from trainer.examples import Skipped
+from trainer.examples import Origin, Skipped
 from trainer.join import PropensitiesWrong, Window
 
 SPEC = RewardSpec()
@@ -280,3 +280,48 @@ def test_a_seldom_observed_reward_stands_for_others_up_to_five(engine, rng, obse
         (example,) = read(connection, closed(connection)).examples
 
     assert example.weight == weight
+
+
+def test_an_example_knows_whose_statements_count_in_it(engine, rng):
+    with engine.begin() as connection:
+        decision_id = decided(connection, rng, tenant="acme")
+        logbook.said(connection, decision_id, 1.0, source_id="early")
+        logbook.said(connection, decision_id, 0.0, source_id="test")
+        logbook.said(connection, decision_id, 0.5, source_type="HUMAN", source_id="reviewer")
+        logbook.said(
+            connection,
+            decision_id,
+            1.0,
+            name="faithfulness",
+            source_type="LLM_JUDGE",
+            source_id="llm",
+        )
+        logbook.said(connection, decision_id, 1.0, name="utility", document=1, source_id="clicks")
+        logbook.said(connection, decision_id, 1.0, name="mood", source_id="nobody asked")
+        logbook.rewarded(connection, decision_id, 0.5, credits=[None, 1.0, None], tenant="acme")
+
+    with engine.connect() as connection:
+        (example,) = read(connection, closed(connection)).examples
+
+    # The most trusted source of the reward, the multiplier, and the credit; code was trusted less.
+    assert example.origins == {
+        Origin("acme", Source.HUMAN, "reviewer"),
+        Origin("acme", Source.LLM_JUDGE, "llm"),
+        Origin("acme", Source.CODE, "clicks"),
+    }
+
+
+def test_what_is_said_after_the_window_closed_changes_no_origin(engine, rng):
+    with engine.begin() as connection:
+        decision_id = decided(connection, rng)
+        logbook.said(connection, decision_id, 1.0)
+        logbook.rewarded(connection, decision_id, 1.0)
+    with engine.connect() as connection:
+        then = closed(connection)
+    with engine.begin() as connection:
+        logbook.said(connection, decision_id, 0.0, source_type="HUMAN", source_id="late")
+
+    with engine.connect() as connection:
+        (example,) = read(connection, then).examples
+
+    assert example.origins == {Origin("default", Source.CODE, "test")}

@@ -181,3 +181,45 @@ def announced(redis_url, settings):
     with redis.Redis.from_url(redis_url, decode_responses=True) as client:
         document = client.hget(Keys.of("default").state, "document")
     return Live.of_signed(document, secret=settings.secret.get_secret_value().encode())
+
+
+def test_a_round_leaves_out_a_source_that_goes_against_the_others_and_says_so(
+    settings, base, engine
+):
+    answer(settings, engine, base, decisions=DECISIONS, sources=5, flipped=1, documents=40)
+
+    with workbench.worker(settings) as worker:
+        worker.step()
+
+    ((metrics, skipped, n_decisions),) = rows(
+        engine, training_runs, "metrics", "skipped", "n_decisions"
+    )
+    (suspect,) = metrics["suspects"]
+    assert (suspect["tenant"], suspect["type"], suspect["id"]) == ("default", "CODE", "source-0")
+    assert "against what others say" in suspect["reason"]
+    # Every fifth decision is of the first source.
+    assert skipped == {"source_suspected": DECISIONS // 5}
+    assert n_decisions == DECISIONS - DECISIONS // 5
+
+
+def test_a_round_that_suspects_nobody_learns_from_all(settings, base, engine):
+    trusting = settings.model_copy(update={"trainer_suspect": False})
+    answer(trusting, engine, base, decisions=DECISIONS, sources=5, flipped=1, documents=40)
+
+    with workbench.worker(trusting) as worker:
+        worker.step()
+
+    assert rows(engine, training_runs, "skipped", "n_decisions") == [({}, DECISIONS)]
+
+
+def test_a_source_that_floods_the_log_holds_its_share_of_each_side(settings, base, engine):
+    answer(settings, engine, base, decisions=DECISIONS, sources=40, flooded=True)
+
+    with workbench.worker(settings) as worker:
+        worker.step()
+
+    ((skipped, n_decisions),) = rows(engine, training_runs, "skipped", "n_decisions")
+    # 244 decisions are of 39 sources, all others of one: it holds x <= .1 (x + 244), 27, and less by rounding.
+    assert set(skipped) == {"over_source_share"}
+    assert n_decisions == DECISIONS - skipped["over_source_share"]
+    assert 244 + 15 < n_decisions <= 244 + 27

@@ -1,0 +1,102 @@
+"""No source and no tenant holds more than its share of what trains or of what judges.
+
+Of the rewards of one type of source no source holds more than its share, once there are at least twice as many sources
+of that type as the share would leave room for (twenty for a tenth); of all rewards no tenant, by the same rule. What is
+above it is left out by the hash of the decision, which nobody can choose.
+"""
+
+import hashlib
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Final, TypeAlias
+
+from trainer.examples import Example, Skipped
+from trainer.splits import Split
+
+MANY: Final = 2.0
+"""With so many times the holders that a share leaves room for, most may hold less than it without anything lost."""
+
+Holders: TypeAlias = Iterable[tuple[Hashable, Hashable]]
+"""For each part of the whole that an example belongs to: the part, and who holds the example there."""
+
+
+def within(
+    sides: Split, *, source_share: float, tenant_share: float
+) -> tuple[Split, Counter[Skipped]]:
+    """Each side by itself; so is what is fresh, since the last layer trains on nothing else."""
+    skipped: Counter[Skipped] = Counter()
+
+    def kept(examples: Iterable[Example]) -> tuple[Example, ...]:
+        some, over = capped(list(examples), source_share=source_share, tenant_share=tenant_share)
+        skipped.update(over)
+        return tuple(some)
+
+    fresh = kept(each for each in sides.train if each.fresh)
+    replayed = kept(each for each in sides.train if not each.fresh)
+    trains = {example.decision.id for example in fresh + replayed}
+    train = tuple(each for each in sides.train if each.decision.id in trains)
+    return Split(train=train, tune=kept(sides.tune), gate=kept(sides.gate)), skipped
+
+
+def capped(
+    examples: Sequence[Example], *, source_share: float, tenant_share: float
+) -> tuple[list[Example], Counter[Skipped]]:
+    """What is left within the shares, and how many were left out by reason."""
+    rules = (
+        (Skipped.OVER_TENANT_SHARE, _tenant, tenant_share),
+        (Skipped.OVER_SOURCE_SHARE, _sources, source_share),
+    )
+    kept, skipped = list(examples), Counter[Skipped]()
+    before = -1
+    while len(kept) != before:  # leaving one out changes the shares of all others
+        before = len(kept)
+        for reason, holders, share in rules:
+            over = _over(kept, holders, share=share)
+            kept = [example for example in kept if example.decision.id not in over]
+            skipped[reason] += len(over)
+    return kept, +skipped
+
+
+def level(held: Sequence[int], *, share: float) -> int:
+    """How much each may keep, so that nobody holds more than the share of what is kept.
+
+    >>> level([100, 4, 4, 4], share=0.5)
+    12
+    """
+    if len(held) < MANY / share:
+        return max(held)
+
+    def largest(kept: int) -> float:
+        return kept / sum(min(kept, each) for each in held)
+
+    return bisect_right(range(1, max(held) + 1), share, key=largest)
+
+
+def _tenant(example: Example) -> Holders:
+    return [("all", example.decision.tenant)]
+
+
+def _sources(example: Example) -> Holders:
+    return [(origin.type, origin) for origin in sorted(example.origins)]
+
+
+def _over(
+    examples: Sequence[Example], holders: Callable[[Example], Holders], *, share: float
+) -> set[Hashable]:
+    parts: Mapping[Hashable, dict[Hashable, list[Hashable]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
+    for example in sorted(examples, key=_place):
+        for part, holder in holders(example):
+            parts[part][holder].append(example.decision.id)
+    return {
+        decision_id
+        for held in parts.values()
+        for ids in held.values()
+        for decision_id in ids[level(list(map(len, held.values())), share=share) :]
+    }
+
+
+def _place(example: Example) -> bytes:
+    return hashlib.blake2b(example.decision.id.bytes, digest_size=8, salt=b"caps").digest()

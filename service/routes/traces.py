@@ -3,7 +3,6 @@
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Header, Request, Response
-from pydantic import WithJsonSchema
 
 from service import examples, otlp, tracing
 from service.dependencies import needs
@@ -41,11 +40,8 @@ RESPONSES: Final[Responses] = {
     **refusals(400, 401, 403, 413, 415, 422, 429, 503),
 }
 ContentType = Annotated[str, Header(alias="Content-Type", include_in_schema=False)]
-ContentEncoding = Annotated[
-    str | None,
-    Header(alias="Content-Encoding", description="`gzip`, where the body is packed."),
-    WithJsonSchema({"type": "string", "enum": ["gzip", "identity"]}),
-]
+# No parameter of the operation: it says how the body is written, and a schema cannot hold it to the body.
+ContentEncoding = Annotated[str | None, Header(alias="Content-Encoding", include_in_schema=False)]
 
 
 @router.post(
@@ -63,7 +59,10 @@ async def take(
     content_type: ContentType = "",
     content_encoding: ContentEncoding = None,
 ) -> Response:
-    """Finds rankings and the answers made from them in what tracing tools send: nothing else is kept."""
+    """Finds rankings and the answers made from them in what tracing tools send: nothing else is kept.
+
+    The body may be packed: `Content-Encoding: gzip`.
+    """
     export = await request.body()
     with aside.admitted():
         said = await aside.run(

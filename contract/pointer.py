@@ -7,7 +7,7 @@ can write to Redis cannot name a model; an epoch only ever rises.
 import hashlib
 import hmac
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Final, Self
 
 from contract.refusals import Refusal
@@ -54,10 +54,26 @@ class Live:
     line: str
     epoch: int
     version: str
+    canary_version: str | None = None
+    """A second version, which answers a share of the units."""
+    canary_share: float = 0.0
+
+    def then(
+        self, version: str, *, canary_version: str | None = None, canary_share: float = 0.0
+    ) -> Self:
+        """The next epoch; a canary ends with the epoch that does not name it."""
+        return replace(
+            self,
+            epoch=self.epoch + 1,
+            version=version,
+            canary_version=canary_version,
+            canary_share=canary_share,
+        )
 
     def signed(self, *, secret: bytes) -> str:
-        """The document that `PUBLISH` stores."""
-        body = json.dumps(asdict(self), sort_keys=True)
+        """The document that `PUBLISH` stores; without a canary it says what it always said."""
+        said = {name: value for name, value in asdict(self).items() if value}
+        body = json.dumps(said, sort_keys=True)
         return json.dumps({"live": body, "signature": _signature(body, secret)})
 
     @classmethod

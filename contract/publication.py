@@ -11,10 +11,11 @@ from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Insert, Select, Update, bindparam, false, func, insert, select, update
+from sqlalchemy import Insert, Row, Select, Update, bindparam, false, func, insert, select, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 
+from contract.pointer import Live
 from contract.refusals import Refusal
 from contract.tables import leases, model_versions, promotions
 
@@ -115,10 +116,12 @@ def promote(
     actor: str,
     reason: str,
     action: Action = Action.PROMOTE,
+    canary_version: str | None = None,
+    canary_share: float = 0.0,
     run_id: UUID | None = None,
     evaluation_id: UUID | None = None,
 ) -> Insert:
-    """Make the version live as the epoch after `expected_epoch` (0 before the first one).
+    """Make the version live as the epoch after `expected_epoch` (0 before the first one), with its canary if any.
 
     The database raises when the token is stale, when there is no lease or when the epoch moved: see `refusal_in`.
     """
@@ -128,6 +131,8 @@ def promote(
         previous_epoch=expected_epoch,
         action=action,
         version=version,
+        canary_version=canary_version,
+        canary_share=canary_share,
         actor=actor,
         reason=reason,
         run_id=run_id,
@@ -151,6 +156,17 @@ def live(line: str) -> Select[Any]:
         .where(promotions.c.line == line)
         .order_by(promotions.c.epoch.desc())
         .limit(1)
+    )
+
+
+def pointer(row: Row[Any]) -> Live:
+    """What such a row of `promotions` makes live."""
+    return Live(
+        line=row.line,
+        epoch=row.epoch,
+        version=row.version,
+        canary_version=row.canary_version,
+        canary_share=row.canary_share,
     )
 
 

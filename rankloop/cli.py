@@ -167,6 +167,32 @@ def promote(
 
 
 @app.command()
+def canary(
+    version: Annotated[
+        str | None, typer.Argument(help="In full, as `status --json` lists it.")
+    ] = None,
+    *,
+    reason: Reason,
+    share: Annotated[float, typer.Option(help="Of the sessions that it answers.")] = 0.1,
+    end: Annotated[bool, typer.Option("--end", help="Let the champion answer alone.")] = False,
+    url: Url = SERVICE_URL,
+    line: Line = None,
+) -> None:
+    """Let a version answer a share of the sessions beside the champion, or end that."""
+    from rankloop import operators
+
+    if end is (version is not None):
+        _refuse("name a version, or say --end")
+    with operators.client(url, key=_key()) as client, _refusals():
+        promotion = (
+            operators.end_canary(client, reason=reason, line=line)
+            if version is None
+            else operators.canary(client, version=version, share=share, reason=reason, line=line)
+        )
+    _say(promotion)
+
+
+@app.command()
 def freeze(*, reason: Reason, url: Url = SERVICE_URL, line: Line = None) -> None:
     """Stop the trainer of a line: what is served stays."""
     _freeze(frozen=True, reason=reason, url=url, line=line)
@@ -188,8 +214,10 @@ def _freeze(*, frozen: bool, reason: str, url: str, line: str | None) -> None:
 
 def _say(promotion: Mapping[str, Any]) -> None:
     frozen = " and is frozen" if promotion["action"] == "freeze" else ""
+    canary = promotion["canary_version"]
+    beside = f", and to {promotion['canary_share']:.0%} {canary}" if canary else ""
     Console(highlight=False, markup=False, soft_wrap=True).print(
-        f"line {promotion['line']} serves {promotion['version']} as epoch {promotion['epoch']}{frozen}"
+        f"line {promotion['line']} serves {promotion['version']}{beside} as epoch {promotion['epoch']}{frozen}"
     )
 
 

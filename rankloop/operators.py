@@ -73,6 +73,19 @@ def promote(client: httpx.Client, *, version: str, reason: str, line: str | None
     return _changed(client, "/v1/promotions", {"version": version, "reason": reason, "line": line})
 
 
+def canary(
+    client: httpx.Client, *, version: str, share: float, reason: str, line: str | None = None
+) -> Row:
+    """The promotion that it became. Raises `ServiceAway` and `ServiceRefused`."""
+    given = {"version": version, "share": share, "reason": reason, "line": line}
+    return _changed(client, "/v1/canary", given)
+
+
+def end_canary(client: httpx.Client, *, reason: str, line: str | None = None) -> Row:
+    """The promotion that it became. Raises `ServiceAway` and `ServiceRefused`."""
+    return _changed(client, "/v1/canary/end", {"reason": reason, "line": line})
+
+
 def freeze(client: httpx.Client, *, frozen: bool, reason: str, line: str | None = None) -> Row:
     """The promotion that it became. Raises `ServiceAway` and `ServiceRefused`."""
     return _changed(client, "/v1/freeze", {"frozen": frozen, "reason": reason, "line": line})

@@ -27,6 +27,10 @@ def show(console: Console, overview: Overview) -> None:
         f"line {live['line']} serves {_short(live['version'])} as epoch {live['epoch']}"
         f" since {_time(live['created_at'])}"
     )
+    if live["canary_version"] is not None:
+        console.print(
+            f"its canary {_short(live['canary_version'])} answers {live['canary_share']:.0%}"
+        )
     if overview.frozen is not None:
         console.print(f"frozen, no training: {overview.frozen['reason']}")
     console.print(", ".join(f"{number} {name}" for name, number in overview.counts.items()))
@@ -45,8 +49,10 @@ def as_json(overview: Overview) -> dict[str, Any]:
 
 
 def _promotion(row: Row) -> Sequence[object]:
-    at = _time(row["created_at"])
-    return row["epoch"], row["action"], _short(row["version"]), row["actor"], at, row["reason"]
+    canary, at = row["canary_version"], _time(row["created_at"])
+    beside = f" + {row['canary_share']:.0%} {_short(canary)}" if canary else ""
+    version = _short(row["version"]) + beside
+    return row["epoch"], row["action"], version, row["actor"], at, row["reason"]
 
 
 def _run(row: Row) -> Sequence[object]:

@@ -31,8 +31,10 @@ DONE: Final = {
     "init": "began the line",
     "promote": "was promoted",
     "rollback": "was served again by a rollback",
-    "canary": "became a canary",
+    "canary": "stayed beside a canary",
 }
+NOTHING: Final[Row] = {"version": None, "canary_version": None}
+"""What a line serves before its first epoch."""
 
 
 OUTCOMES: Final = {
@@ -56,6 +58,8 @@ class Story:
     """The epochs in which it was put in place."""
     ended: Sequence[Row]
     """The epochs that put another version in its place."""
+    tried: Sequence[Row]
+    """The epochs that gave it a share of the sessions as a canary, or took it away."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +68,8 @@ class Why:
 
     line: str
     story: Story
+    canary: Story | None = None
+    """What answers a share of the sessions beside it, if a line was asked about."""
     frozen: Row | None = None
     """Why the line's trainer stands still."""
     last_run: Row | None = None
@@ -91,6 +97,8 @@ def ask(client: httpx.Client, what: str | None, *, line: str | None) -> Why:
 def sentences(why: Why) -> Iterator[str]:
     """The answer in words."""
     yield from _told(why.story)
+    if why.canary is not None:
+        yield from _told(why.canary)
     if why.frozen is not None:
         yield f"The line is frozen since {_time(why.frozen['created_at'])}: {why.frozen['reason']}"
     if why.last_run is not None:
@@ -104,6 +112,7 @@ def as_json(why: Why) -> dict[str, Any]:
     return {
         "line": why.line,
         **_as_json(why.story),
+        "canary": None if why.canary is None else _as_json(why.canary),
         "frozen": why.frozen,
         "last_run": why.last_run,
         "refused": [_as_json(story) for story in why.refused],
@@ -113,7 +122,7 @@ def as_json(why: Why) -> dict[str, Any]:
 def _of_line(known: Overview, line: str) -> Why:
     if known.live is None:
         raise ServiceRefused(f"{line} is no version, and no line that serves anything")
-    serving = _model(known, known.live["version"])
+    serving, canary = _model(known, known.live["version"]), known.live["canary_version"]
     ended = next((run for run in known.runs if run["ended_at"] is not None), None)
     refused = [
         _story(known, model)
@@ -125,6 +134,7 @@ def _of_line(known: Overview, line: str) -> Why:
     return Why(
         line=known.live["line"],
         story=_story(known, serving),
+        canary=None if canary is None else _story(known, _model(known, canary)),
         frozen=known.frozen,
         last_run=ended,
         refused=refused,
@@ -139,13 +149,16 @@ def _model(known: Overview, version: str) -> Row:
 
 def _story(known: Overview, model: Row) -> Story:
     version = model["id"]
-    # A freeze is an epoch too, of the version that serves already.
+    # A freeze is an epoch too, of the versions that serve already.
     changes = [row for row in reversed(known.promotions) if row["action"] in DONE]
-    began = [row for row in changes if row["version"] == version]
-    ended = [
+    steps = list(pairwise([NOTHING, *changes]))
+    began = [later for earlier, later in steps if earlier["version"] != version == later["version"]]
+    ended = [later for earlier, later in steps if earlier["version"] == version != later["version"]]
+    tried = [
         later
-        for earlier, later in pairwise(changes)
-        if earlier["version"] == version != later["version"]
+        for earlier, later in steps
+        if version in {earlier["canary_version"], later["canary_version"]}
+        and version != later["version"]
     ]
     return Story(
         model=model,
@@ -153,6 +166,7 @@ def _story(known: Overview, model: Row) -> Story:
         verdicts=[row for row in reversed(known.evaluations) if row["version"] == version],
         began=began,
         ended=ended,
+        tried=tried,
     )
 
 
@@ -187,11 +201,15 @@ def _verdict(verdict: Row) -> str:
 
 
 def _fate(story: Story) -> Iterator[str]:
+    for row in story.tried:
+        is_canary = row["canary_version"] == story.model["id"]
+        what = f"It got {row['canary_share']:.0%} of the sessions" if is_canary else "It lost them"
+        yield f"{what} {_epoch(row)}"
     for row in story.began:
         yield f"It {DONE[row['action']]} {_epoch(row)}"
     for row in story.ended:
         yield f"{row['version'][:SHOWN]} took its place {_epoch(row)}"
-    if not story.began:
+    if not story.began and not story.tried:
         yield f"It never served: {_never(story)}"
 
 

@@ -160,6 +160,15 @@ PROMOTE: Final[dict[str, Example]] = {
         "A version of the line", {"version": VERSION, "reason": "our own test set prefers it"}
     ),
 }
+CANARY: Final[dict[str, Example]] = {
+    "a tenth": _example(
+        "A tenth of the sessions",
+        {"version": VERSION, "share": 0.1, "reason": "the gate had too few queries"},
+    ),
+}
+END_CANARY: Final[dict[str, Example]] = {
+    "end": _example("The champion alone again", {"reason": "complaints since this morning"}),
+}
 FREEZE: Final[dict[str, Example]] = {
     "stop": _example("No new models for now", {"reason": "the sale begins on Friday"}),
     "go on": _example("Learn again", {"frozen": False, "reason": "the sale is over"}),

@@ -38,6 +38,12 @@ class Metrics:
             "Spans of traces that had said too much already",
             registry=registry,
         )
+        self.answers = Counter(
+            "rankloop_answers", "Rankings by who answered", ["line", "arm"], registry=registry
+        )
+        self.failed = Counter(
+            "rankloop_failed", "Rankings that a model failed", ["line", "arm"], registry=registry
+        )
         self.explored = Counter(
             "rankloop_decisions_explored", "Decisions that explored", ["line"], registry=registry
         )
@@ -66,6 +72,12 @@ class Metrics:
             registry=registry,
         )
         self.epoch = Gauge("rankloop_epoch", "Epoch served", ["line"], registry=registry)
+        self.canary_share = Gauge(
+            "rankloop_canary_share",
+            "Share of units that this replica gives to a canary, 0 without one",
+            ["line"],
+            registry=registry,
+        )
         self.healed = Counter(
             "rankloop_pointer_healed",
             "Times Redis was behind Postgres and was told",

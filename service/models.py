@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Self
 
+from contract import arms
 from contract.pointer import Live
+from contract.records import Arm
 from service.errors import NoModelYet, UnknownLine
 from service.score import Scorer
 
@@ -14,6 +17,24 @@ class Model:
 
     live: Live
     scorer: Scorer
+    arm: Arm = Arm.CHAMPION
+    canary: Self | None = None
+    """Beside a champion: the version that answers a share of the units, where it could be loaded."""
+
+    @property
+    def version(self) -> str:
+        canary = self.live.canary_version
+        return canary if self.arm is Arm.CANARY and canary is not None else self.live.version
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether everything that is live is loaded."""
+        return self.canary is not None or self.live.canary_version is None
+
+    def of(self, unit: bytes) -> "Model":
+        """Who answers the unit."""
+        is_its = arms.arm(unit, share=self.live.canary_share) is Arm.CANARY
+        return self.canary if is_its and self.canary is not None else self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +42,8 @@ class Rejection:
     """A version that this replica was told to serve and does not."""
 
     live: Live
+    version: str
+    """The champion's or the canary's."""
     reason: str
     at: datetime
 
@@ -34,7 +57,7 @@ class Models:
         self._serving: dict[str, Model] = {}
         self._announced: set[str] = {default_line}
         self.rejections: dict[str, Rejection] = {}
-        """The last one of each line, until a later epoch serves."""
+        """The last one of each line, until a later epoch serves, or all of that one."""
 
     def of(self, line: str | None) -> Model:
         """The model of a line, or of the default one: clients name models of the service that they were written for.
@@ -54,6 +77,11 @@ class Models:
         model = self._serving.get(line)
         return 0 if model is None else model.live.epoch
 
+    def is_whole(self, line: str) -> bool:
+        """Whether all of the line's epoch serves: where a canary was refused, the champion serves alone."""
+        model = self._serving.get(line)
+        return model is None or model.is_whole
+
     def announce(self, line: str) -> None:
         """The line exists, whether or not a model of it was loaded."""
         self._announced.add(line)
@@ -65,7 +93,7 @@ class Models:
             return False
         self._serving[line] = model
         rejection = self.rejections.get(line)
-        if rejection is not None and rejection.live.epoch <= epoch:
+        if rejection is not None and rejection.live.epoch < epoch + model.is_whole:
             del self.rejections[line]
         return True
 
@@ -76,6 +104,12 @@ class Models:
     @property
     def serving(self) -> tuple[Model, ...]:
         return tuple(self._serving.values())
+
+    @property
+    def loaded(self) -> tuple[Model, ...]:
+        """Those that serve, and the canaries beside them."""
+        canaries = (model.canary for model in self.serving)
+        return *self.serving, *(canary for canary in canaries if canary is not None)
 
     @property
     def lines(self) -> tuple[str, ...]:

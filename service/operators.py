@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final, TypeAlias
 
@@ -18,8 +18,8 @@ from service.errors import HttpRefusal
 from service.in_time import in_time
 
 Row: TypeAlias = Mapping[str, Any]
-Decide: TypeAlias = Callable[[AsyncConnection, Row], Awaitable[str]]
-"""From what is live, the version that the next epoch serves.  Raises a `Refusal`."""
+Decide: TypeAlias = Callable[[AsyncConnection, Live], Awaitable[Live]]
+"""From what is live, the next epoch.  Raises a `Refusal`."""
 
 LEASE: Final = timedelta(seconds=30)
 
@@ -65,7 +65,7 @@ class Operators:
         rows = await self._newest(model_versions, line, limit=limit, by="created_at")
         async with self.engine.connect() as connection:
             live = await _live(connection, line)
-        champion = None if live is None else live["version"]
+        champion = None if live is None else live.version
         return [
             {
                 **row,
@@ -93,13 +93,13 @@ class Operators:
         Raises `NothingLive`, `UnknownVersion`, `NothingToRollBack`, `LineMoved`.
         """
 
-        async def decide(connection: AsyncConnection, live: Row) -> str:
-            version = to or await connection.scalar(_champion_before(line, live["version"]))
+        async def decide(connection: AsyncConnection, live: Live) -> Live:
+            version = to or await connection.scalar(_champion_before(line, live.version))
             if version is None:
                 raise NothingToRollBack("this line has no earlier champion")
-            if version == live["version"]:
+            if version == live.version:
                 raise NothingToRollBack("this version serves already")
-            return await _known(connection, line, version)
+            return live.then(await _known(connection, line, version))
 
         return await self._publish(
             line, Action.ROLLBACK, decide, reason=reason, expected_epoch=expected_epoch
@@ -113,29 +113,65 @@ class Operators:
         Raises `NothingLive`, `UnknownVersion`, `NothingToChange`, `LineMoved`.
         """
 
-        async def decide(connection: AsyncConnection, live: Row) -> str:
-            if version == live["version"]:
+        async def decide(connection: AsyncConnection, live: Live) -> Live:
+            if version == live.version:
                 raise NothingToChange("this version serves already")
-            return await _known(connection, line, version)
+            return live.then(await _known(connection, line, version))
 
         return await self._publish(
             line, Action.PROMOTE, decide, reason=reason, expected_epoch=expected_epoch
         )
 
+    async def canary(
+        self, line: str, *, version: str, share: float, reason: str, expected_epoch: int | None
+    ) -> Live:
+        """What the line serves now: its champion, and this version for a share of the units.
+
+        Raises `NothingLive`, `UnknownVersion`, `NothingToChange`, `LineMoved`.
+        """
+
+        async def decide(connection: AsyncConnection, live: Live) -> Live:
+            if version == live.version:
+                raise NothingToChange("this version serves already")
+            known = await _known(connection, line, version)
+            then = live.then(live.version, canary_version=known, canary_share=share)
+            if then == replace(live, epoch=then.epoch):
+                raise NothingToChange("this version is the canary already, at that share")
+            return then
+
+        return await self._publish(
+            line, Action.CANARY, decide, reason=reason, expected_epoch=expected_epoch
+        )
+
+    async def end_canary(self, line: str, *, reason: str, expected_epoch: int | None) -> Live:
+        """What the line serves now: its champion alone.
+
+        Raises `NothingLive`, `NothingToRollBack`, `LineMoved`.
+        """
+
+        async def decide(_: AsyncConnection, live: Live) -> Live:
+            if live.canary_version is None:
+                raise NothingToRollBack("this line has no canary")
+            return live.then(live.version)
+
+        return await self._publish(
+            line, Action.ROLLBACK, decide, reason=reason, expected_epoch=expected_epoch
+        )
+
     async def freeze(
         self, line: str, *, frozen: bool, reason: str, expected_epoch: int | None
     ) -> Live:
-        """The same version under a new epoch; while a line is frozen, no trainer begins a round or publishes.
+        """The same versions under a new epoch; while a line is frozen, no trainer begins a round or publishes.
 
         Raises `NothingLive`, `NothingToChange`, `LineMoved`.
         """
 
-        async def decide(connection: AsyncConnection, live: Row) -> str:
+        async def decide(connection: AsyncConnection, live: Live) -> Live:
             if await connection.scalar(publication.is_frozen(line)) == frozen:
                 raise NothingToChange(
                     f"this line is {'frozen already' if frozen else 'not frozen'}"
                 )
-            return str(live["version"])
+            return replace(live, epoch=live.epoch + 1)
 
         action = Action.FREEZE if frozen else Action.UNFREEZE
         return await self._publish(
@@ -188,26 +224,28 @@ async def _published(
     live = await _live(connection, line)
     if live is None:
         raise NothingLive("this line serves nothing yet")
-    if expected_epoch not in {None, live["epoch"]}:
-        raise LineMoved(f"the line is at epoch {live['epoch']}")
-    version = await decide(connection, live)
+    if expected_epoch not in {None, live.epoch}:
+        raise LineMoved(f"the line is at epoch {live.epoch}")
+    then = await decide(connection, live)
     if token is None:
         raise LineMoved("somebody else holds the lease of this line")
     await connection.execute(
         publication.promote(
             line,
-            version,
-            expected_epoch=live["epoch"],
+            then.version,
+            expected_epoch=live.epoch,
             token=token,
             actor="operator",
             reason=reason,
             action=action,
+            canary_version=then.canary_version,
+            canary_share=then.canary_share,
         )
     )
-    await connection.execute(publication.mark_version(live["version"], status="retired"))
-    await connection.execute(publication.mark_version(version, status="champion"))
+    await connection.execute(publication.mark_version(live.version, status="retired"))
+    await connection.execute(publication.mark_version(then.version, status="champion"))
     await connection.execute(publication.release_lease(line, holder=holder))
-    return Live(line=line, epoch=live["epoch"] + 1, version=version)
+    return then
 
 
 async def _known(connection: AsyncConnection, line: str, version: str) -> str:
@@ -232,6 +270,6 @@ def _champion_before(line: str, version: str) -> Select[Any]:
     )
 
 
-async def _live(connection: AsyncConnection, line: str) -> Row | None:
-    row = (await connection.execute(publication.live(line))).mappings().first()
-    return None if row is None else dict(row)
+async def _live(connection: AsyncConnection, line: str) -> Live | None:
+    row = (await connection.execute(publication.live(line))).one_or_none()
+    return None if row is None else publication.pointer(row)

@@ -107,7 +107,9 @@ def _serving(model: Model) -> Serving:
     return Serving(
         line=model.live.line,
         epoch=model.live.epoch,
-        version=model.live.version,
+        version=model.version,
+        canary_version=None if model.canary is None else model.canary.version,
+        canary_share=0.0 if model.canary is None else model.live.canary_share,
         precision=model.scorer.precision,
         temperature=model.scorer.variant.temperature,
         base=model.scorer.manifest.base,
@@ -118,7 +120,7 @@ def _rejected(rejection: Rejection) -> Rejected:
     return Rejected(
         line=rejection.live.line,
         epoch=rejection.live.epoch,
-        version=rejection.live.version,
+        version=rejection.version,
         reason=rejection.reason,
         at=rejection.at,
     )

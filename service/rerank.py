@@ -10,17 +10,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
+from uuid import UUID
 
 import numpy as np
 
 from contract import first_stage, ids
 from contract.artifact import Anchor
-from contract.plackett_luce import Logits, Positions
+from contract.plackett_luce import Logits
 from contract.pointer import Live
 from contract.policy import Choice, Policy
-from contract.records import Decision, NotLearnable, Span
+from contract.records import Arm, Decision, NotLearnable, Span
+from contract.refusals import Refusal
 from contract.tokens import MIN_DOCUMENT_TOKENS, QueryTooLong
-from service import feedback_token
+from service import feedback_token, places
 from service.asked import Asked, digest, fingerprint
 from service.batching import Backlog, Batcher
 from service.decisions import DecisionLog
@@ -28,6 +30,7 @@ from service.errors import Invalid, KeyReused
 from service.explore import Explorer
 from service.metrics import Metrics
 from service.models import Model, Models
+from service.places import Place
 from service.reading import Pages, read
 from service.remember import Remembered
 from service.settings import ServiceSettings
@@ -70,27 +73,14 @@ class Ranking:
     """Every candidate in order: what a decision shows is a prefix of it. It outlives its model."""
 
     live: Live
+    version: str
+    arm: Arm
     anchor: Anchor
     precision: str
     scores: Scores
     policy: Policy
     choice: Choice
     not_learnable: NotLearnable | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """One of the documents shown."""
-
-    index: int
-    """Its request position."""
-    relevance: float
-    """In (0, 1); strictly falls from place to place, whatever is shown there."""
-    raw: float
-    """The same as a logit on the base's scale."""
-    model_relevance: float
-    """In (0, 1): what the model says of this document itself."""
-    model_raw: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,15 +149,24 @@ class Reranker:
 
     async def _reply(self, asked: Asked) -> Reply:
         start = time.perf_counter()
-        model = self._models.of(asked.line)
-        ranking, repeated = await self._ranking(asked, model)
-        decision = self._decision(asked, ranking, repeated=repeated, start=start)
+        decision_id = ids.mint(asked.tenant, secret=self._secret, now=datetime.now(UTC))
+        session_hash = self._session_hash(asked)
+        model = self._model(asked, unit=session_hash or decision_id.bytes)
+        ranking, repeated = await self._answered(asked, model)
+        decision = self._decision(
+            asked,
+            ranking,
+            decision_id=decision_id,
+            session_hash=session_hash,
+            repeated=repeated,
+            start=start,
+        )
         logged = asked.log and self._log.offer(decision)
         self._count(decision)
         shown, scores = decision.choice.shown, ranking.scores
         return Reply(
             decision=decision,
-            places=_places(ranking.anchor, scores.logits, shown),
+            places=places.of(ranking.anchor, scores.logits, shown),
             truncated=scores.truncated,
             tokens=scores.tokens,
             logged=logged,
@@ -180,6 +179,21 @@ class Reranker:
                 expires_at=datetime.now(UTC) + self._token_lasts,
             ),
         )
+
+    def _model(self, asked: Asked, *, unit: bytes) -> Model:
+        """Captured once. Of what is not remembered nobody learns how a canary does: the champion answers it."""
+        champion = self._models.of(asked.line)
+        return champion.of(unit) if asked.log else champion
+
+    async def _answered(self, asked: Asked, model: Model) -> tuple[Ranking, bool]:
+        """As `_ranking`; what is no refusal is the model's failure."""
+        try:
+            return await self._ranking(asked, model)
+        except Refusal:
+            raise
+        except Exception:
+            self._metrics.failed.labels(model.live.line, model.arm).inc()
+            raise
 
     async def _ranking(self, asked: Asked, model: Model) -> tuple[Ranking, bool]:
         """The ranking, and whether it was shown before: the same session, query and candidates keep their order."""
@@ -198,6 +212,8 @@ class Reranker:
         )
         return Ranking(
             live=model.live,
+            version=model.version,
+            arm=model.arm,
             anchor=model.scorer.manifest.anchor,
             precision=model.scorer.precision,
             scores=scores,
@@ -219,7 +235,7 @@ class Reranker:
                 model.scorer, pages.pairs, first_stage=features[unique][pages.owner]
             )
         if not np.isfinite(scored.logits).all():
-            raise ScoresNotFinite(model.live.version)
+            raise ScoresNotFinite(model.version)
         rows = np.searchsorted(unique, first_of)
         logits, spans = pages.best(scored.logits)
         return Scores(
@@ -245,12 +261,19 @@ class Reranker:
             raise Invalid(f"query: {refusal}") from refusal
 
     def _decision(
-        self, asked: Asked, ranking: Ranking, *, repeated: bool, start: float
+        self,
+        asked: Asked,
+        ranking: Ranking,
+        *,
+        decision_id: UUID,
+        session_hash: bytes | None,
+        repeated: bool,
+        start: float,
     ) -> Decision:
         live, choice = ranking.live, ranking.choice
         shown = choice.shown[: asked.top_n]
         return Decision(
-            id=ids.mint(asked.tenant, secret=self._secret, now=datetime.now(UTC)),
+            id=decision_id,
             tenant=asked.tenant,
             line=live.line,
             query=asked.query,
@@ -265,10 +288,11 @@ class Reranker:
                 cum_log_propensity=choice.cum_log_propensity[: len(shown)],
                 explored=choice.explored,
             ),
-            version=live.version,
+            version=ranking.version,
             epoch=live.epoch,
             precision=ranking.precision,
-            session_hash=self._session_hash(asked),
+            arm=ranking.arm,
+            session_hash=session_hash,
             request_key=asked.request_key,
             not_learnable=NotLearnable.REPEATED if repeated else ranking.not_learnable,
             tags=asked.tags,
@@ -283,47 +307,11 @@ class Reranker:
         return hmac.digest(self._secret, said, hashlib.sha256)
 
     def _count(self, decision: Decision) -> None:
+        self._metrics.answers.labels(decision.line, decision.arm).inc()
         if decision.choice.explored:
             self._metrics.explored.labels(decision.line).inc()
         if decision.not_learnable is not None:
             self._metrics.not_learnable.labels(decision.not_learnable).inc()
-
-
-def _places(anchor: Anchor, logits: Logits, shown: Positions) -> tuple[Place, ...]:
-    columns = (
-        shown.tolist(),
-        falling(anchor, logits),
-        falling_raw(anchor, logits),
-        anchor.relevance(logits)[shown].tolist(),
-        anchor.anchored(logits)[shown].tolist(),
-    )
-    return tuple(
-        Place(index=index, relevance=relevance, raw=raw, model_relevance=own, model_raw=own_raw)
-        for index, relevance, raw, own, own_raw in zip(*columns, strict=False)
-    )
-
-
-def falling(anchor: Anchor, logits: Logits) -> tuple[float, ...]:
-    """The j-th largest anchored score for place j, whatever is shown there; equal ones are moved down by a hair.
-
-    logits: (n,) in any order.  Returns (n,) in (0, 1), strictly falling.
-    """
-    best_first = anchor.relevance(np.sort(logits)[::-1])
-    # The smallest numbers there are, so that scores that underflow still fall and stay above 0.
-    floor = np.arange(len(logits), 0, -1) * np.finfo(np.float64).smallest_subnormal
-    return _strictly(np.maximum(best_first, floor))
-
-
-def falling_raw(anchor: Anchor, logits: Logits) -> tuple[float, ...]:
-    """The same as logits on the base's scale."""
-    return _strictly(anchor.anchored(np.sort(logits)[::-1]))
-
-
-def _strictly(best_first: Logits) -> tuple[float, ...]:
-    values = best_first.tolist()
-    for place in range(1, len(values)):
-        values[place] = min(values[place], math.nextafter(values[place - 1], -math.inf))
-    return tuple(values)
 
 
 def _estimated_tokens(asked: Asked, unique: Sequence[int], model: Model) -> int:

@@ -9,6 +9,7 @@ import ctypes
 import logging
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -19,7 +20,9 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from contract import publication
 from contract.pointer import PUBLISH, Keys, Live, PointerForged
+from contract.records import Arm
 from contract.refusals import Refusal
 from contract.tables import promotions
 from service.health import Health
@@ -115,44 +118,79 @@ class Follower:
         """Serves what is live unless it serves already, or was refused a moment ago."""
         async with self._loading:
             self._models.announce(live.line)
-            due = time.monotonic() >= self._retry_at.get(live.version, 0.0)
-            if due and live.epoch > self._models.epoch(live.line):
+            served = self._models.epoch(live.line)
+            if live.epoch > served and self._is_due(live.version):
                 await self._swap(live)
+            elif live.epoch == served and not self._models.is_whole(live.line):
+                await self._add_canary(live)
 
     async def _swap(self, live: Live) -> None:
+        """The epoch begins once all of it is loaded; the champion alone serves it where its canary is refused."""
         start = time.perf_counter()
-        try:
-            scorer = await self._scorer(live)
-        # A store fails in as many ways as there are clouds; none of them may end the following.
-        except Exception as error:  # noqa: BLE001
-            self._reject(live, error)
+        scorer = await self._scorer(live, live.version)
+        if scorer is None:
             return
-        self._models.serve(Model(live=live, scorer=scorer))
-        self._retired = True
-        self._metrics.epoch.labels(live.line).set(live.epoch)
-        self._metrics.swaps.labels(live.line, "served").inc()
+        self._serve(Model(live=live, scorer=scorer, canary=await self._canary(live)))
         seconds = time.perf_counter() - start
         logger.info(
             "swap.served line=%s epoch=%d version=%s in_s=%.2f",
             *(live.line, live.epoch, live.version, seconds),
         )
 
-    async def _scorer(self, live: Live) -> Scorer:
-        """The one that serves, where only the epoch is new."""
-        for model in self._models.serving:
-            if model.live.version == live.version:
-                return model.scorer
-        return await self._loader.load(live.version)
+    async def _add_canary(self, live: Live) -> None:
+        """Tries once more what was refused."""
+        canary = await self._canary(live)
+        if canary is not None:
+            self._serve(replace(self._models.of(live.line), canary=canary))
 
-    def _reject(self, live: Live, error: Exception) -> None:
+    async def _canary(self, live: Live) -> Model | None:
+        version = live.canary_version
+        if version is None or not self._is_due(version):
+            return None
+        scorer = await self._scorer(live, version)
+        if scorer is None:
+            return None
+        logger.info(
+            "swap.canary line=%s epoch=%d version=%s share=%g",
+            *(live.line, live.epoch, version, live.canary_share),
+        )
+        return Model(live=live, scorer=scorer, arm=Arm.CANARY)
+
+    def _serve(self, model: Model) -> None:
+        live = model.live
+        self._models.serve(model)
+        self._retired = True
+        self._metrics.epoch.labels(live.line).set(live.epoch)
+        share = 0.0 if model.canary is None else live.canary_share
+        self._metrics.canary_share.labels(live.line).set(share)
+        self._metrics.swaps.labels(live.line, "served").inc()
+
+    async def _scorer(self, live: Live, version: str) -> Scorer | None:
+        """The one that serves, where only its place is new; None for a version that is refused."""
+        for model in self._models.loaded:
+            if model.version == version:
+                return model.scorer
+        try:
+            return await self._loader.load(version)
+        # A store fails in as many ways as there are clouds; none of them may end the following.
+        except Exception as error:  # noqa: BLE001
+            self._reject(live, version, error)
+            return None
+
+    def _is_due(self, version: str) -> bool:
+        return time.monotonic() >= self._retry_at.get(version, 0.0)
+
+    def _reject(self, live: Live, version: str, error: Exception) -> None:
         reason = str(error) if isinstance(error, Refusal) else f"{type(error).__name__}: {error}"
         logger.warning(
             "swap.rejected line=%s epoch=%d version=%s reason=%s",
-            *(live.line, live.epoch, live.version, reason),
+            *(live.line, live.epoch, version, reason),
         )
-        self._retry_at[live.version] = time.monotonic() + _REJECTED_RETRY_S
+        self._retry_at[version] = time.monotonic() + _REJECTED_RETRY_S
         self._metrics.swaps.labels(live.line, "rejected").inc()
-        self._models.reject(Rejection(live=live, reason=reason, at=datetime.now(UTC)))
+        self._models.reject(
+            Rejection(live=live, version=version, reason=reason, at=datetime.now(UTC))
+        )
 
     def _trim(self) -> None:
         """Gives the memory of a retired session back, once the requests that held it are through."""
@@ -166,13 +204,13 @@ class Follower:
 async def published(engine: AsyncEngine) -> dict[str, Live]:
     """What every line serves, by Postgres."""
     statement = (
-        select(promotions.c.line, promotions.c.epoch, promotions.c.version)
+        select(promotions)
         .ext(distinct_on(promotions.c.line))
         .order_by(promotions.c.line, promotions.c.epoch.desc())
     )
     async with engine.connect() as connection:
         rows = await connection.execute(statement)
-        return {row.line: Live(line=row.line, epoch=row.epoch, version=row.version) for row in rows}
+        return {row.line: publication.pointer(row) for row in rows}
 
 
 async def announced(redis: Redis, line: str, *, secret: bytes) -> Live | None:

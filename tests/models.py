@@ -17,6 +17,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from contract import first_stage, publication
 from contract.artifact import MANIFEST, TOKENIZER, Anchor, GoldenPair, Manifest, Variant, sha256
 from contract.pointer import PUBLISH, Keys, Live
+from contract.publication import Action
 from contract.store import Store
 from contract.tokens import PairTokenizer, pad
 
@@ -80,7 +81,12 @@ def make(
 
 def version(folder: Path) -> str:
     """The name of what is in a folder."""
-    return Manifest.of_json((folder / MANIFEST).read_bytes()).version
+    return manifest(folder).version
+
+
+def manifest(folder: Path) -> Manifest:
+    """What that version says of itself."""
+    return Manifest.of_json((folder / MANIFEST).read_bytes())
 
 
 def tokenizer() -> Tokenizer:
@@ -150,14 +156,24 @@ def logits(
     return np.array(found, dtype=np.float64)
 
 
-def promote(engine: Engine, version: str, *, manifest: Manifest, line: str = "default") -> Live:
-    """Makes a version live in Postgres, as the trainer does; whether the store holds it is another matter."""
+def promote(
+    engine: Engine,
+    version: str,
+    *,
+    manifest: Manifest,
+    line: str = "default",
+    share: float | None = None,
+) -> Live:
+    """Makes a version live in Postgres, as the trainer does; whether the store holds it is another matter.
+
+    share: makes it a canary with that share, beside what is live.
+    """
     with engine.begin() as connection:
         lease = publication.take_lease(line, holder="test", ttl=timedelta(minutes=1))
         token = connection.execute(lease).scalar_one()
         assert token is not None
         row = connection.execute(publication.live(line)).one_or_none()
-        epoch = 0 if row is None else row.epoch
+        live = Live(line=line, epoch=0, version="") if row is None else publication.pointer(row)
         connection.execute(
             publication.register_version(
                 version,
@@ -167,19 +183,37 @@ def promote(engine: Engine, version: str, *, manifest: Manifest, line: str = "de
                 manifest=manifest.model_dump(mode="json"),
             )
         )
+        then = (
+            live.then(version)
+            if share is None
+            else live.then(live.version, canary_version=version, canary_share=share)
+        )
         connection.execute(
             publication.promote(
-                line, version, expected_epoch=epoch, token=token, actor="test", reason="test"
+                line,
+                then.version,
+                expected_epoch=live.epoch,
+                token=token,
+                actor="test",
+                reason="test",
+                action=Action.PROMOTE if share is None else Action.CANARY,
+                canary_version=then.canary_version,
+                canary_share=then.canary_share,
             )
         )
-    return Live(line=line, epoch=epoch + 1, version=version)
+    return then
 
 
-def publish(engine: Engine, store: Store, folder: Path, *, line: str = "default") -> Live:
-    """Stores a complete version and makes it live in Postgres."""
-    version = store.put(folder)
-    manifest = Manifest.of_json((folder / MANIFEST).read_bytes())
-    return promote(engine, version, manifest=manifest, line=line)
+def publish(
+    engine: Engine,
+    store: Store,
+    folder: Path,
+    *,
+    line: str = "default",
+    share: float | None = None,
+) -> Live:
+    """Stores a complete version and makes it live in Postgres, or a canary."""
+    return promote(engine, store.put(folder), manifest=manifest(folder), line=line, share=share)
 
 
 def announce(redis_url: str, live: Live, *, secret: bytes) -> str:

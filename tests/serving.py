@@ -60,10 +60,11 @@ class Service:
         parts.models.serve(Model(live=live, scorer=scorer))
         return live
 
-    def publish(self, folder: Path, *, line: str = "default") -> Live:
-        """Stores a version and makes it live in Postgres alone."""
+    def publish(self, folder: Path, *, line: str = "default", share: float | None = None) -> Live:
+        """Stores a version and makes it live in Postgres alone, or a canary with that share."""
         assert self.engine is not None
-        return models.publish(self.engine, Store(self.settings.artifacts_url), folder, line=line)
+        store = Store(self.settings.artifacts_url)
+        return models.publish(self.engine, store, folder, line=line, share=share)
 
     def announce(self, live: Live) -> None:
         """Tells Redis."""

@@ -55,6 +55,8 @@ def take_up(context: Context, run: Run, *, live: Live, token: int) -> Status:
         return _finish(context, run, Status.PROMOTED, produced=done.version)
     if live.version != run.champion:
         raise EpochMoved(f"the champion is {live.version[:12]}, the round began with another")
+    if live.canary_version is not None:
+        raise EpochMoved(f"{live.canary_version[:12]} is a canary since the round began")
     sides = _read(context, run)
     candidates = _candidates(context, run, sides)
     judgements = [_judged(context, run, each, candidates, sides.gate) for each in candidates]

@@ -87,7 +87,7 @@ class Worker:
             is_frozen = connection.execute(publication.is_frozen(line)).scalar_one()
         if row is None:
             return None
-        live = Live(line=row.line, epoch=row.epoch, version=row.version)
+        live = publication.pointer(row)
         self._announce(live)
         return None if is_frozen else live
 
@@ -102,6 +102,8 @@ class Worker:
             run = runs.unfinished(connection, self._settings.line)
             if run is not None:
                 return runs.attempt(connection, run)
+            if live.canary_version is not None:  # Users are asked about one model at a time.
+                return None
             arrived = self._arrived(connection, spec, live)
             if arrived.decisions >= self._enough(connection):
                 return self._start(connection, spec, live, token=token, xid_to=arrived.xid_to)

@@ -18,7 +18,9 @@ from service.openapi import refusals
 from service.operators import Operators
 from service.schemas.info import Replica
 from service.schemas.operators import (
+    Canary,
     Change,
+    EndCanary,
     Evaluation,
     Freeze,
     Listed,
@@ -146,6 +148,24 @@ async def promote(
 ) -> Promotion:
     """Serves a version of the line, as a new epoch; whatever a trainer is about to publish is refused."""
     return await steering.did(steering.operators.promote, body, version=body.version)
+
+
+@router.post("/canary", responses=CHANGING, dependencies=OPERATES)
+async def canary(
+    body: Annotated[Canary, Body(openapi_examples=examples.CANARY)], steering: TheSteering
+) -> Promotion:
+    """Lets a version answer a share of the sessions beside the champion, as a new epoch; no round begins meanwhile."""
+    return await steering.did(
+        steering.operators.canary, body, version=body.version, share=body.share
+    )
+
+
+@router.post("/canary/end", responses=CHANGING, dependencies=OPERATES)
+async def end_canary(
+    body: Annotated[EndCanary, Body(openapi_examples=examples.END_CANARY)], steering: TheSteering
+) -> Promotion:
+    """Ends the canary that runs: the champion answers alone, as a new epoch."""
+    return await steering.did(steering.operators.end_canary, body)
 
 
 @router.post("/freeze", responses=CHANGING, dependencies=OPERATES)

@@ -16,6 +16,10 @@ class Serving(Out):
     """Of the line: each change is a new one."""
     version: str
     """The model."""
+    canary_version: str | None
+    """A second model, which answers a share of the sessions."""
+    canary_share: float
+    """That share; 0 where there is none, or where it was refused here."""
     precision: str
     """In which it runs."""
     temperature: float

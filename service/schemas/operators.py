@@ -38,6 +38,19 @@ class Promote(Change):
     """As `GET /v1/models` lists it."""
 
 
+class Canary(Change):
+    """Let a version of the line answer a share of the sessions, beside the champion."""
+
+    version: Name
+    """As `GET /v1/models` lists it."""
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Of the sessions, and of the requests that name none."""
+
+
+class EndCanary(Change):
+    """Let the champion answer alone again."""
+
+
 class Freeze(Change):
     """Stop the trainer of a line, or let it go on: while it is frozen it begins no round and publishes nothing."""
 

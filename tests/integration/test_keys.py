@@ -51,6 +51,8 @@ CALLS: dict[str, tuple[str, str, dict[str, Any] | None]] = {
     "replicas": ("GET", "/v1/replicas", None),
     "rollback": ("POST", "/v1/rollback", {"reason": "worse"}),
     "promote": ("POST", "/v1/promotions", {"version": "v1", "reason": "better"}),
+    "canary": ("POST", "/v1/canary", {"version": "v1", "reason": "try"}),
+    "end_canary": ("POST", "/v1/canary/end", {"reason": "worse"}),
     "freeze": ("POST", "/v1/freeze", {"reason": "wait"}),
 }
 ALLOWED = {
@@ -59,7 +61,7 @@ ALLOWED = {
     Scope.JUDGE: {"lease", "nack", "feedback", "batch"},
     Scope.OPERATE: {
         *("flow", "models", "promotions", "runs", "evaluations", "replicas"),
-        *("rollback", "promote", "freeze"),
+        *("rollback", "promote", "canary", "end_canary", "freeze"),
     },
 }
 

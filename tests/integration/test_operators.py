@@ -221,6 +221,72 @@ async def test_a_line_is_frozen_until_it_is_let_go_on_whatever_is_served_meanwhi
     assert not await is_frozen(memory)
 
 
+async def canary(memory: Memory, version: str, **body: Any) -> httpx.Response:
+    said = {"version": version, "reason": "let users say"} | body
+    return await memory.client.post("/v1/canary", json=said)
+
+
+async def end_canary(memory: Memory, **body: Any) -> httpx.Response:
+    return await memory.client.post("/v1/canary/end", json={"reason": "complaints"} | body)
+
+
+async def test_a_canary_is_a_new_epoch_of_the_same_champion_until_it_ends(
+    memory: Memory, redis_url: str
+):
+    first, second = await publish(memory, "a", "b")
+
+    begun = (await canary(memory, first)).json()
+    async with Redis.from_url(redis_url, decode_responses=True) as redis:
+        document = await redis.hget(Keys.of(memory.name).state, "document")
+    more = (await canary(memory, first, share=0.5)).json()
+    ended = (await end_canary(memory)).json()
+
+    told = ("epoch", "action", "version", "canary_version", "canary_share")
+    assert [begun[name] for name in told] == [3, "canary", second, first, 0.1]
+    assert [more[name] for name in told] == [4, "canary", second, first, 0.5]
+    assert [ended[name] for name in told] == [5, "rollback", second, None, 0.0]
+    assert Live.of_signed(str(document), secret=SECRET) == Live(
+        line=memory.name, epoch=3, version=second, canary_version=first, canary_share=0.1
+    )
+    models = (await memory.client.get("/v1/models")).json()["data"]
+    assert {each["id"]: each["status"] for each in models} == {
+        first: "candidate",
+        second: "champion",
+    }
+
+
+async def test_a_freeze_leaves_a_canary_where_it_is_and_a_promotion_ends_it(memory: Memory):
+    first, second, third = await publish(memory, "a", "b", "c")
+    await canary(memory, second)
+
+    frozen = (await freeze(memory)).json()
+    promoted = (await promote(memory, second)).json()
+    await canary(memory, third)
+    rolled_back = (await roll_back(memory, to=first)).json()
+
+    assert (frozen["canary_version"], frozen["canary_share"]) == (second, 0.1)
+    assert (promoted["version"], promoted["canary_version"]) == (second, None)
+    assert (rolled_back["version"], rolled_back["canary_version"]) == (first, None)
+
+
+async def test_a_canary_that_makes_no_sense_is_refused(memory: Memory):
+    nothing = await canary(memory, "a")
+    first, second = await publish(memory, "a", "b")
+
+    champion, unknown = await canary(memory, second), await canary(memory, "never heard of")
+    nothing_to_end = await end_canary(memory)
+    await canary(memory, first)
+    again = await canary(memory, first)
+    moved = await end_canary(memory, expected_epoch=2)
+    shares = [await canary(memory, first, share=share) for share in (0, 1, -0.1, "a tenth")]
+
+    assert (nothing.status_code, unknown.status_code) == (404, 404)
+    assert champion.json()["type"] == again.json()["type"] == "urn:rankloop:NothingToChange"
+    assert nothing_to_end.json()["type"] == "urn:rankloop:NothingToRollBack"
+    assert moved.json()["type"] == "urn:rankloop:LineMoved"
+    assert {response.status_code for response in shares} == {422}
+
+
 async def test_a_trainer_that_is_about_to_publish_to_a_frozen_line_is_refused(memory: Memory):
     _, second = await publish(memory, "a", "b")
     async with memory.engine.begin() as connection:

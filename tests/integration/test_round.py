@@ -9,7 +9,7 @@ from contract.pointer import Keys, Live
 from contract.publication import Action
 from contract.store import Store
 from contract.tables import evaluations, model_versions, promotions, rewards, training_runs
-from tests import workbench
+from tests import models, workbench
 from trainer import register, rounds, runs
 from trainer.candidates import Workshop
 from trainer.join import Window
@@ -147,6 +147,30 @@ def test_a_frozen_line_is_left_alone_whatever_is_published_since(settings, base,
         assert worker.step() is None
 
     assert rows(engine, training_runs, "run_id") == []
+
+
+def test_while_a_canary_runs_no_round_begins_and_one_that_was_cut_off_ends(
+    settings, base, engine, tmp_path
+):
+    answer(settings, engine, base, decisions=120)
+    models.make(tmp_path / "canary", seed=1)
+    manifest = models.manifest(tmp_path / "canary")
+    live = models.promote(engine, manifest.version, manifest=manifest, share=0.1)
+    with engine.begin() as connection:
+        connection.execute(publication.release_lease("default", holder="test"))
+
+    with workbench.worker(settings) as worker:
+        waiting = worker.step()
+        with engine.begin() as connection:
+            window = Window.of("default", settings.reward_spec, xid_from=0, xid_to=1)
+            runs.start(connection, window, champion=base, token=1, seed=0, config={})
+        cut_off = worker.step()
+
+    assert (waiting, cut_off) == (None, Status.FAILED)
+    ((error,),) = rows(engine, training_runs, "error")
+    assert error == f"EpochMoved: {manifest.version[:12]} is a canary since the round began"
+    with engine.connect() as connection:
+        assert publication.pointer(connection.execute(publication.live("default")).one()) == live
 
 
 def test_while_another_trainer_holds_the_lease_nothing_is_done(settings, base, engine):

@@ -12,6 +12,14 @@ def test_a_signed_state_reads_back():
     assert Live.of_signed(LIVE.signed(secret=SECRET), secret=SECRET) == LIVE
 
 
+def test_a_state_with_a_canary_reads_back_and_one_without_says_nothing_of_it():
+    canary = LIVE.then(LIVE.version, canary_version="cd" * 32, canary_share=0.1)
+
+    assert Live.of_signed(canary.signed(secret=SECRET), secret=SECRET) == canary
+    assert "canary" not in LIVE.signed(secret=SECRET)
+    assert canary.then(LIVE.version) == Live(line="default", epoch=5, version=LIVE.version)
+
+
 def test_a_state_that_somebody_else_signed_is_refused():
     with pytest.raises(PointerForged):
         Live.of_signed(LIVE.signed(secret=b"not the secret"), secret=SECRET)

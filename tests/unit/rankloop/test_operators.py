@@ -48,6 +48,17 @@ def test_promoting_and_freezing_say_only_what_they_were_told() -> None:
     assert frozen == {"path": "/v1/freeze", "frozen": True, "reason": "wait", "line": "fr"}
 
 
+def test_a_canary_is_begun_with_its_share_and_ended_without_a_name() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json={"path": request.url.path, **json.loads(request.content)})
+
+    begun = operators.canary(client(answer), version="v2", share=0.1, reason="try")
+    ended = operators.end_canary(client(answer), reason="complaints", line="fr")
+
+    assert begun == {"path": "/v1/canary", "version": "v2", "share": 0.1, "reason": "try"}
+    assert ended == {"path": "/v1/canary/end", "reason": "complaints", "line": "fr"}
+
+
 def test_a_refusal_carries_the_services_own_words() -> None:
     def answer(_: httpx.Request) -> httpx.Response:
         return httpx.Response(409, json={"title": "NothingToRollBack", "detail": "no champion"})

@@ -11,6 +11,8 @@ AT = "2026-03-01T12:00:00+00:00"
 
 def promotion(epoch: int, version: str, action: str = "promote") -> dict[str, Any]:
     return {
+        "canary_version": None,
+        "canary_share": 0.0,
         "line": "default",
         "epoch": epoch,
         "action": action,
@@ -97,3 +99,13 @@ def test_json_says_all_that_the_tables_say() -> None:
     assert document["live"]["epoch"] == 2
     assert document["counts"]["refused"] == 1
     assert document["evaluations"][0]["reason"] == "too few queries"
+
+
+def test_a_canary_is_told_with_its_share() -> None:
+    canary = promotion(3, "v1", "canary") | {"canary_version": "abcdef" * 9, "canary_share": 0.1}
+    overview = Overview(models=[], promotions=[canary], runs=[], evaluations=[])
+
+    text = shown(overview)
+
+    assert "its canary abcdefabcdef answers 10%" in text
+    assert "v1 + 10% abcdefabcdef" in text

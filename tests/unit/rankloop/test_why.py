@@ -21,8 +21,12 @@ def model(version: str, run_id: str | None, parent: str | None = None) -> dict[s
     }
 
 
-def promotion(epoch: int, version: str, action: str, reason: str) -> dict[str, Any]:
+def promotion(
+    epoch: int, version: str, action: str, reason: str, *, canary: str | None = None
+) -> dict[str, Any]:
     return {
+        "canary_version": canary,
+        "canary_share": 0.1 if canary else 0.0,
         "line": "default",
         "epoch": epoch,
         "action": action,
@@ -131,6 +135,36 @@ def test_a_version_that_passed_beside_a_better_one_says_so() -> None:
     text = told(BAD, stored=NEWEST_FIRST | {"runs": runs, "evaluations": passed})
 
     assert "It never served: aa11aa11aa11 of the same round has the higher lower bound" in text
+
+
+def test_a_canary_tells_what_it_was_given_and_why_it_lost_it() -> None:
+    began = promotion(4, GOOD, "canary", "gain +0.02", canary=BAD)
+    ended = promotion(5, GOOD, "rollback", "it is worse")
+    passed = [verdict(BAD, "offline", "pass", "gain +0.02")]
+    stored = NEWEST_FIRST | {"evaluations": passed}
+
+    running = stored | {"promotions": [began, *NEWEST_FIRST["promotions"]]}
+    over = stored | {"promotions": [ended, *running["promotions"]]}
+
+    assert "It got 10% of the sessions as epoch 4" in told(BAD, stored=running)
+    assert "bb22bb22bb22 of the family" in told("default", stored=running)
+    assert "bb22bb22bb22 of the family" not in told("default", stored=over | {"runs": []})
+    assert "It lost them as epoch 5" in told(BAD, stored=over)
+    assert "never served" not in told(BAD, stored=over)
+    assert told(GOOD, stored=over) == told(GOOD, stored=stored)
+
+
+def test_a_canary_that_was_promoted_tells_both() -> None:
+    began = promotion(4, GOOD, "canary", "gain +0.02", canary=BAD)
+    promoted = promotion(5, BAD, "promote", "it is better")
+    stored = NEWEST_FIRST | {"promotions": [promoted, began, *NEWEST_FIRST["promotions"]]}
+
+    text = told(BAD, stored=stored)
+
+    assert "It got 10% of the sessions as epoch 4" in text
+    assert "It was promoted as epoch 5" in text
+    assert "It lost them" not in text
+    assert "bb22bb22bb22 took its place as epoch 5" in told(GOOD, stored=stored)
 
 
 def test_a_round_that_failed_tells_its_error() -> None:

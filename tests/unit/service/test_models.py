@@ -1,9 +1,12 @@
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import cast
 
 import pytest
 
+from contract import arms
 from contract.pointer import Live
+from contract.records import Arm
 from service.errors import NoModelYet, UnknownLine
 from service.models import Model, Models, Rejection
 from service.score import Scorer
@@ -65,7 +68,10 @@ def test_lines_do_not_touch_each_other(models: Models) -> None:
 
 def test_a_rejection_is_forgotten_when_a_later_epoch_serves(models: Models) -> None:
     rejection = Rejection(
-        live=model(2).live, reason="a golden pair", at=datetime(2026, 5, 1, tzinfo=UTC)
+        live=model(2).live,
+        version="v",
+        reason="a golden pair",
+        at=datetime(2026, 5, 1, tzinfo=UTC),
     )
 
     models.reject(rejection)
@@ -73,3 +79,40 @@ def test_a_rejection_is_forgotten_when_a_later_epoch_serves(models: Models) -> N
     assert models.rejections == {"default": rejection}
     models.serve(model(3))
     assert models.rejections == {}
+
+
+def with_canary(epoch: int) -> tuple[Model, Model]:
+    """A champion, and the canary of a tenth that it has once it is loaded."""
+    champion = model(epoch)
+    live = replace(champion.live, canary_version="canary", canary_share=0.1)
+    alone = replace(champion, live=live)
+    return alone, replace(alone, scorer=cast("Scorer", object()), arm=Arm.CANARY)
+
+
+def test_a_refused_canary_is_remembered_until_it_serves(models: Models) -> None:
+    alone, canary = with_canary(2)
+    rejection = Rejection(
+        live=alone.live,
+        version="canary",
+        reason="a golden pair",
+        at=datetime(2026, 5, 1, tzinfo=UTC),
+    )
+
+    models.reject(rejection)
+    models.serve(alone)
+    remembered, whole_before = dict(models.rejections), models.is_whole("default")
+    models.serve(replace(alone, canary=canary))
+
+    assert (remembered, whole_before) == ({"default": rejection}, False)
+    assert (models.rejections, models.is_whole("default")) == ({}, True)
+    assert [each.version for each in models.loaded] == ["v", "canary"]
+
+
+def test_a_unit_is_answered_by_the_canary_only_where_there_is_one() -> None:
+    alone, canary = with_canary(1)
+    both = replace(alone, canary=canary)
+    units = [bytes([number]) for number in range(256)]
+
+    assert {alone.of(unit) for unit in units} == {alone}
+    assert {both.of(unit).arm for unit in units} == {Arm.CHAMPION, Arm.CANARY}
+    assert all((both.of(unit) is canary) == (arms.place(unit) < 0.1) for unit in units)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.artifact import Anchor
-from service.rerank import falling
+from service.places import falling
 
 IDENTITY = Anchor(own=(), base=())
 FINITE = st.floats(-1e6, 1e6)

@@ -1,0 +1,190 @@
+"""A second version answers its share of the sessions; refused, it leaves them all to the champion."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sqlalchemy import Engine, select
+
+from contract.store import Store
+from contract.tables import decisions
+from tests import models, serving
+from tests.serving import Service, until
+
+DOCUMENTS = ["a castle by the sea", "who knows", "zebra crossing", "the author wrote it"]
+QUERY = "who wrote it"
+
+
+@pytest.fixture
+def first(tmp_path: Path) -> Path:
+    models.make(tmp_path / "first", seed=1)
+    return tmp_path / "first"
+
+
+@pytest.fixture
+def second(tmp_path: Path) -> Path:
+    models.make(tmp_path / "second", seed=2)
+    return tmp_path / "second"
+
+
+@pytest.fixture
+async def service(
+    tmp_path: Path, engine: Engine, database_url: str, redis_url: str, first: Path
+) -> AsyncIterator[Service]:
+    """At epoch 1."""
+    settings = serving.settings(
+        tmp_path, database_url=database_url, redis_url=redis_url, service_epsilon=0.5
+    )
+    async with serving.running(settings, engine) as service:
+        service.place(first)
+        assert service.publish(first).epoch == 1
+        yield service
+
+
+async def sessions(service: Service, count: int) -> dict[str, Any]:
+    """What each session's answer says of itself."""
+    names = [f"session {number}" for number in range(count)]
+    bodies = [await service.rerank(DOCUMENTS, QUERY, session_id=name) for name in names]
+    return {name: body["meta"] for name, body in zip(names, bodies, strict=True)}
+
+
+async def test_a_canary_under_load_fails_no_request_and_mixes_no_versions(
+    service: Service, engine: Engine, first: Path, second: Path
+) -> None:
+    expected = {
+        models.version(folder): 1 / (1 + np.exp(-models.logits(folder, QUERY, DOCUMENTS)))
+        for folder in (first, second)
+    }
+    seen: list[tuple[int, str, str]] = []
+    stop = asyncio.Event()
+
+    async def client() -> None:
+        while not stop.is_set():
+            body = await service.rerank(DOCUMENTS, QUERY)
+            meta = body["meta"]
+            seen.append((meta["epoch"], meta["arm"], meta["version"]))
+            for result in body["results"]:
+                true = expected[meta["version"]][result["index"]]
+                assert result["model_score"] == pytest.approx(true, abs=1e-5)
+
+    clients = [asyncio.create_task(client()) for _ in range(4)]
+    for share in (0.1, 0.5):
+        live = service.publish(second, share=share)
+        service.announce(live)
+        await until(lambda epoch=live.epoch: Counter(at for at, *_ in seen)[epoch] >= 300)  # type: ignore[misc]
+    await service.serves(service.publish(second))
+    await until(lambda: seen[-1][0] == 4)
+    stop.set()
+    await asyncio.gather(*clients)
+    await service.logged()
+
+    one, two = models.version(first), models.version(second)
+    assert {(arm, version) for epoch, arm, version in seen if epoch in {1, 4}} == {
+        ("champion", one),
+        ("champion", two),
+    }
+    for epoch, share in ((2, 0.1), (3, 0.5)):
+        arms = [(arm, version) for at, arm, version in seen if at == epoch]
+        assert set(arms) == {("champion", one), ("canary", two)}
+        # Four standard errors.
+        spread = 4 * (share * (1 - share) / len(arms)) ** 0.5
+        assert np.mean([arm == "canary" for arm, _ in arms]) == pytest.approx(share, abs=spread)
+    assert service.metric("rankloop_requests_total", route="/v1/rerank", status="500") == 0
+    canaries = sum(arm == "canary" for _, arm, _ in seen)
+    assert service.metric("rankloop_answers_total", line="default", arm="canary") == canaries
+    with engine.connect() as connection:
+        columns = (decisions.c.epoch, decisions.c.arm, decisions.c.version)
+        assert Counter(map(tuple, connection.execute(select(*columns)))) == Counter(seen)
+
+
+async def test_a_session_keeps_its_arm_and_a_larger_share_keeps_who_was_in(
+    service: Service, second: Path
+) -> None:
+    await service.serves(service.publish(second, share=0.1))
+    tenth, again = await sessions(service, 60), await sessions(service, 60)
+    await service.serves(service.publish(second, share=0.5))
+    half = await sessions(service, 60)
+
+    def inside(metas: dict[str, Any]) -> set[str]:
+        return {name for name, meta in metas.items() if meta["arm"] == "canary"}
+
+    assert inside(tenth) == inside(again)
+    # Repeats of the last minutes keep their order, and who made it.
+    assert inside(half) == inside(tenth)
+    fresh = {
+        name: (await service.rerank(DOCUMENTS, "another question", session_id=name))["meta"]
+        for name in half
+    }
+    assert inside(tenth) < inside(fresh)
+    assert 10 <= len(inside(fresh)) <= 50
+
+
+async def test_a_bit_flipped_canary_is_refused_and_the_champion_answers_everybody(
+    service: Service, first: Path, second: Path
+) -> None:
+    version = Store(service.settings.artifacts_url).put(second)
+    weights = Path(service.settings.artifacts_url) / version / "float32.onnx"
+    data = bytearray(weights.read_bytes())
+    data[len(data) // 2] ^= 1
+    weights.write_bytes(bytes(data))
+
+    await service.serves(service.publish(second, share=0.5))
+    metas = await sessions(service, 20)
+
+    assert {(meta["arm"], meta["version"]) for meta in metas.values()} == {
+        ("champion", models.version(first))
+    }
+    told = (await service.client.get("/info")).json()
+    assert [each["version"] for each in told["rejected"]] == [version]
+    assert "does not match its hash" in told["rejected"][0]["reason"]
+    assert (told["serving"][0]["canary_version"], told["serving"][0]["canary_share"]) == (None, 0)
+    assert service.metric("rankloop_swaps_total", line="default", outcome="rejected") == 1
+    assert service.metric("rankloop_canary_share", line="default") == 0
+
+
+async def test_a_canary_that_could_not_be_read_is_tried_again(
+    service: Service, second: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.swap._REJECTED_RETRY_S", 0.2)
+    version = models.version(second)
+    await service.serves(
+        models.promote(
+            service.engine,  # type: ignore[arg-type]
+            version,
+            manifest=models.manifest(second),
+            share=0.5,
+        )
+    )
+    before = (await service.client.get("/info")).json()
+
+    Store(service.settings.artifacts_url).put(second)
+    await until(lambda: service.app.state.parts.models.is_whole("default"))
+    after = (await service.client.get("/info")).json()
+
+    assert [each["version"] for each in before["rejected"]] == [version]
+    assert after["rejected"] == []
+    assert (after["serving"][0]["canary_version"], after["serving"][0]["canary_share"]) == (
+        *(version, 0.5),
+    )
+    assert service.metric("rankloop_canary_share", line="default") == 0.5
+
+
+async def test_pairs_that_are_scored_alone_are_all_the_champions(
+    service: Service, first: Path, second: Path
+) -> None:
+    await service.serves(service.publish(second, share=0.5))
+    texts = [f"text {number}" for number in range(20)]
+    body = {"text_1": [f"query {number}" for number in range(20)], "text_2": texts}
+
+    response = await service.client.post("/score", json=body)
+
+    true = [
+        1 / (1 + np.exp(-models.logits(first, query, [text])[0]))
+        for query, text in zip(body["text_1"], texts, strict=True)
+    ]
+    found = [each["score"] for each in response.json()["data"]]
+    assert found == pytest.approx(true, abs=1e-4)

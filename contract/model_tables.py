@@ -1,6 +1,6 @@
 """The tables about models: what versions there are, which is live and why, and who may say so."""
 
-from sqlalchemy import Index, Table, UniqueConstraint, text
+from sqlalchemy import Identity, Index, Table, UniqueConstraint, text
 
 from contract.columns import (
     check,
@@ -137,6 +137,22 @@ judge_leases = Table(
     check("attempts_positive", "attempts >= 1"),
     check("probability", "sampling_probability > 0 AND sampling_probability <= 1"),
     Index(None, "lease_id"),
+)
+
+quarantines = Table(
+    "quarantines",
+    metadata,
+    key("quarantine_id", "bigint", Identity(always=True)),
+    tenant(),
+    required("source_type", "text"),
+    required("source_id", "text"),
+    required("quarantined", "boolean"),  # false: lifted
+    optional("since", "timestamptz"),  # what was said before is heard; NULL: it never is
+    required("actor", "text"),
+    required("reason", "text"),
+    now("created_at"),
+    one_of("source_type", "HUMAN", "END_USER", "LLM_JUDGE", "CODE"),
+    Index(None, "tenant", "source_type", "source_id", "quarantine_id"),
 )
 
 api_keys = Table(

@@ -29,6 +29,7 @@ from contract.model_tables import (
     leases,
     model_versions,
     promotions,
+    quarantines,
     training_runs,
 )
 
@@ -43,6 +44,7 @@ __all__ = [
     "metadata",
     "model_versions",
     "promotions",
+    "quarantines",
     "reward_specs",
     "rewards",
     "texts",

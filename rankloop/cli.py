@@ -212,6 +212,35 @@ def _freeze(*, frozen: bool, reason: str, url: str, line: str | None) -> None:
     _say(promotion)
 
 
+@app.command()
+def quarantine(
+    source: Annotated[
+        str,
+        typer.Argument(help="TYPE:ID of its feedback, as in END_USER:widget.", metavar="SOURCE"),
+    ],
+    *,
+    reason: Annotated[str, typer.Option(help="Why; kept with the quarantine.")],
+    since: Annotated[
+        str | None,
+        typer.Option(help="What came before this time (RFC 3339) is heard; without, nothing is."),
+    ] = None,
+    lift: Annotated[bool, typer.Option("--lift", help="Hear it again.")] = False,
+    tenant: Annotated[str | None, typer.Option(help="Other than the key's own.")] = None,
+    url: Url = SERVICE_URL,
+) -> None:
+    """Keep a source's feedback out of what rounds learn and judge from."""
+    from rankloop import operators
+
+    with operators.client(url, key=_key()) as client, _refusals():
+        noted = operators.quarantine(
+            client, source, quarantined=not lift, since=since, tenant=tenant, reason=reason
+        )
+    state = "in quarantine" if noted["quarantined"] else "heard again"
+    Console(highlight=False, markup=False, soft_wrap=True).print(
+        f"{noted['source_type']}:{noted['source_id']} of tenant {noted['tenant']} is {state}"
+    )
+
+
 def _say(promotion: Mapping[str, Any]) -> None:
     frozen = " and is frozen" if promotion["action"] == "freeze" else ""
     canary = promotion["canary_version"]

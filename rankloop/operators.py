@@ -91,6 +91,23 @@ def freeze(client: httpx.Client, *, frozen: bool, reason: str, line: str | None 
     return _changed(client, "/v1/freeze", {"frozen": frozen, "reason": reason, "line": line})
 
 
+def quarantine(
+    client: httpx.Client,
+    source: str,
+    *,
+    quarantined: bool,
+    reason: str,
+    since: str | None = None,
+    tenant: str | None = None,
+) -> Row:
+    """What was noted. `source` is `TYPE:ID`. Raises `ServiceAway` and `ServiceRefused`."""
+    kind, _, name = source.partition(":")
+    said = {"source": {"type": kind.upper(), "id": name}, "quarantined": quarantined}
+    return _changed(
+        client, "/v1/quarantines", {**said, "since": since, "tenant": tenant, "reason": reason}
+    )
+
+
 def _changed(client: httpx.Client, path: str, given: Row) -> Row:
     body = {name: value for name, value in given.items() if value is not None}
     return ask(client, "POST", path, json=body)

@@ -35,6 +35,7 @@ from service.routes import (
     health,
     judge,
     operators,
+    quarantines,
     rerank,
     traces,
 )
@@ -44,7 +45,20 @@ from service.version import VERSION
 
 ROUTERS: Final = tuple(
     module.router
-    for module in (rerank, answers, feedback, decisions, flow, judge, operators, health, traces)
+    for module in (
+        *(
+            rerank,
+            answers,
+            feedback,
+            decisions,
+            flow,
+            judge,
+            operators,
+            quarantines,
+            health,
+            traces,
+        ),
+    )
 )
 
 _TOKENIZING_THREADS: Final = 2

@@ -173,6 +173,24 @@ FREEZE: Final[dict[str, Example]] = {
     "stop": _example("No new models for now", {"reason": "the sale begins on Friday"}),
     "go on": _example("Learn again", {"frozen": False, "reason": "the sale is over"}),
 }
+QUARANTINE: Final[dict[str, Example]] = {
+    "silence": _example(
+        "A user who is not heard",
+        {
+            "source": {"type": "END_USER", "id": "widget"},
+            "since": "2026-01-31T12:00:00Z",
+            "reason": "votes against every right answer",
+        },
+    ),
+    "lift": _example(
+        "The same user is heard again",
+        {
+            "source": {"type": "END_USER", "id": "widget"},
+            "quarantined": False,
+            "reason": "it was a broken button",
+        },
+    ),
+}
 
 TRACES: Final[dict[str, Example]] = {
     "nothing": _example("An export of nothing", {"resourceSpans": []}),

@@ -21,6 +21,7 @@ from service.history import History
 from service.leases import Leases
 from service.matching import Matching
 from service.operators import Operators
+from service.quarantine import Quarantines
 from service.trace_memory import TraceMemory
 from service.traces import Traces
 
@@ -55,6 +56,10 @@ def the_operators(engine: TheEngine) -> Operators:
     return Operators(engine=engine)
 
 
+def the_quarantines(engine: TheEngine) -> Quarantines:
+    return Quarantines(engine=engine)
+
+
 def the_redis(parts: TheParts) -> Redis:
     return parts.redis
 
@@ -70,6 +75,7 @@ TheHistory: TypeAlias = Annotated[History, Depends(the_history)]
 TheMatching: TypeAlias = Annotated[Matching, Depends(the_matching)]
 TheFlows: TypeAlias = Annotated[Flows, Depends(the_flows)]
 TheOperators: TypeAlias = Annotated[Operators, Depends(the_operators)]
+TheQuarantines: TypeAlias = Annotated[Quarantines, Depends(the_quarantines)]
 TheRedis: TypeAlias = Annotated[Redis, Depends(the_redis)]
 TheAside: TypeAlias = Annotated[Aside, Depends(the_aside)]
 

@@ -28,6 +28,7 @@ class Skipped(StrEnum):
     NOTHING_USED = "nothing_used"
     TEXT_MISSING = "text_missing"
     QUARANTINED = "quarantined"
+    SILENCED = "source_quarantined"
     SUSPECTED = "source_suspected"
     OVER_SOURCE_SHARE = "over_source_share"
     OVER_TENANT_SHARE = "over_tenant_share"

@@ -6,6 +6,7 @@ whatever commits later has a higher id and falls into the next window, so no row
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, Final, Self, cast
 from uuid import UUID
@@ -13,12 +14,15 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, Select, func, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by, distinct_on
 
+from contract import quarantine
 from contract.columns import Xid8, as_xid
+from contract.records import Feedback
 from contract.refusals import Refusal
 from contract.rewards import RewardSpec, counted
+from contract.rewards import reward as reward_of
 from contract.tables import answers, decisions, rewards, texts
 from trainer.examples import Example, Skipped, example
-from trainer.rewards import feedback_of, named
+from trainer.rewards import columns, feedback_of, named
 
 MAX_QUARANTINED: Final = 0.01
 CHUNK: Final = 2_000
@@ -114,15 +118,41 @@ def read(connection: Connection, window: Window, *, limit: int) -> Joined:
     for chunk in _chunks(_latest_rewards(connection, window, limit=limit)):
         found = _decisions(connection, list(chunk))
         said = feedback_of(connection, list(chunk), before=window.xid_to)
+        silenced = set(connection.scalars(quarantine.silenced(list(chunk))))
         for decision_id, reward in chunk.items():
-            heard = counted(spec, said.get(decision_id, ()))
-            read_as = example(found.get(decision_id), reward, heard, xid_from=window.xid_from)
+            read_as = _example(
+                found.get(decision_id),
+                reward,
+                said.get(decision_id, []),
+                silenced=silenced,
+                spec=spec,
+                xid_from=window.xid_from,
+            )
             if isinstance(read_as, Example):
                 examples.append(read_as)
             else:
                 skipped[read_as] += 1
     _stop_if_wrong(skipped[Skipped.QUARANTINED], learned=len(examples))
     return Joined(examples=tuple(examples), skipped=dict(skipped))
+
+
+def _example(
+    row: Mapping[str, Any] | None,
+    reward: Mapping[str, Any],
+    said: Sequence[Feedback],
+    *,
+    silenced: AbstractSet[UUID],
+    spec: RewardSpec,
+    xid_from: int,
+) -> Example | Skipped:
+    """Where a source in quarantine spoke, the reward is what it would be had it not."""
+    heard = [each for each in said if each.id not in silenced]
+    if row is not None and reward["reward"] is not None and len(heard) < len(said):
+        without = reward_of(spec, heard)
+        if without.value is None:
+            return Skipped.SILENCED
+        reward = {**reward, **columns(without, candidates=len(row["candidate_texts"]))}
+    return example(row, reward, counted(spec, heard), xid_from=xid_from)
 
 
 def _xmin() -> ColumnElement[int]:

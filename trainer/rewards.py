@@ -197,7 +197,6 @@ def _judge(row: Mapping[Any, Any]) -> str | None:
 def _revision(
     row: Mapping[Any, Any], derived: Reward, *, spec: RewardSpec, line: str
 ) -> dict[str, Any]:
-    credit = [derived.credits.get(position) for position in range(row["candidates"])]
     return {
         "decision_id": row["decision_id"],
         "spec_id": spec.id,
@@ -205,6 +204,14 @@ def _revision(
         "revision": row["revision"] + 1,
         "tenant": row["tenant"],
         "line": line,
+        **columns(derived, candidates=row["candidates"]),
+    }
+
+
+def columns(derived: Reward, *, candidates: int) -> dict[str, Any]:
+    """What a revision says of the reward."""
+    credit = [derived.credits.get(position) for position in range(candidates)]
+    return {
         "reward": derived.value,
         "feedback_count": derived.feedback_count,
         "credits": credit if any(value is not None for value in credit) else None,

@@ -1,11 +1,11 @@
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 from sqlalchemy import text
 
-from contract import ids
+from contract import ids, quarantine
 from contract.records import NotLearnable, Source
 from contract.rewards import RewardSpec
 from tests import logbook
@@ -325,3 +325,68 @@ def test_what_is_said_after_the_window_closed_changes_no_origin(engine, rng):
         (example,) = read(connection, then).examples
 
     assert example.origins == {Origin("default", Source.CODE, "test")}
+
+
+def silence(connection, source_id, **columns):
+    row = {"tenant": "default", "source_type": "CODE", "source_id": source_id, "quarantined": True}
+    said = {"since": None, "actor": "operator", "reason": "wrong"}
+    connection.execute(quarantine.change(**row | said | columns))
+
+
+def both_said(connection, rng):
+    """A reward of 0 by the source that spoke last, and a decision that it alone spoke of."""
+    decision_id, alone = decided(connection, rng), decided(connection, rng)
+    logbook.said(connection, decision_id, 1.0, source_id="honest")
+    logbook.said(connection, decision_id, 0.9, name="utility", document=1, source_id="honest")
+    for each in (decision_id, alone):
+        at = datetime.now(UTC) + timedelta(seconds=1)
+        logbook.said(connection, each, 0.0, source_id="mallory", occurred_at=at)
+        logbook.rewarded(connection, each, 0.0)
+    return decision_id
+
+
+def test_a_source_in_quarantine_is_read_as_if_it_had_not_spoken(engine, rng):
+    with engine.begin() as connection:
+        decision_id = both_said(connection, rng)
+        silence(connection, "mallory")
+
+    with engine.connect() as connection:
+        joined = read(connection, closed(connection))
+
+    (example,) = joined.examples
+    assert (example.decision.id, example.reward) == (decision_id, 1.0)
+    assert example.credits == {1: 0.9}
+    assert example.origins == {Origin("default", Source.CODE, "honest")}
+    assert joined.skipped == {Skipped.SILENCED: 1}
+
+
+def test_a_lifted_quarantine_changes_nothing(engine, rng):
+    with engine.begin() as connection:
+        both_said(connection, rng)
+        silence(connection, "mallory")
+        silence(connection, "mallory", quarantined=False)
+
+    with engine.connect() as connection:
+        joined = read(connection, closed(connection))
+
+    assert [each.reward for each in joined.examples] == [0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"tenant": "acme"},
+        {"source_type": "HUMAN"},
+        {"since": datetime.now(UTC) + timedelta(days=1)},
+    ],
+    ids=["another tenant's", "another type", "what it says from tomorrow on"],
+)
+def test_a_quarantine_silences_nothing_else(engine, rng, columns):
+    with engine.begin() as connection:
+        both_said(connection, rng)
+        silence(connection, "mallory", **columns)
+
+    with engine.connect() as connection:
+        joined = read(connection, closed(connection))
+
+    assert [each.reward for each in joined.examples] == [0.0, 0.0]

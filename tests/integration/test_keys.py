@@ -54,6 +54,11 @@ CALLS: dict[str, tuple[str, str, dict[str, Any] | None]] = {
     "canary": ("POST", "/v1/canary", {"version": "v1", "reason": "try"}),
     "end_canary": ("POST", "/v1/canary/end", {"reason": "worse"}),
     "freeze": ("POST", "/v1/freeze", {"reason": "wait"}),
+    "quarantines": ("GET", "/v1/quarantines", None),
+    "quarantine": (
+        *("POST", "/v1/quarantines"),
+        {"source": {"type": "CODE", "id": "a test"}, "reason": "wrong"},
+    ),
 }
 ALLOWED = {
     Scope.RERANK: {"rerank", "answer", "read", "match", "flow", "models"},
@@ -62,6 +67,7 @@ ALLOWED = {
     Scope.OPERATE: {
         *("flow", "models", "promotions", "runs", "evaluations", "replicas"),
         *("rollback", "promote", "canary", "end_canary", "freeze"),
+        *("quarantines", "quarantine"),
     },
 }
 

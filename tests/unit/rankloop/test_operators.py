@@ -86,3 +86,18 @@ def test_a_key_goes_with_every_request() -> None:
         assert keyed.headers["Authorization"] == "Bearer rl_1_2"
     with operators.client("http://service") as keyless:
         assert "Authorization" not in keyless.headers
+
+
+def test_a_quarantine_names_the_source_by_its_type_and_id() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json=json.loads(request.content))
+
+    said = operators.quarantine(
+        client(answer), "end_user:a:b", quarantined=True, reason="votes against all"
+    )
+
+    assert said == {
+        "source": {"type": "END_USER", "id": "a:b"},
+        "quarantined": True,
+        "reason": "votes against all",
+    }

@@ -222,7 +222,11 @@ class Loop:
 
 def play(world: World, arm: Arm, studio: Studio, *, seed: int, events: int) -> Played:
     """The whole run; checkpoints of fewer events are prefixes of it."""
-    loop = Loop.of(world, arm, studio, seed=seed)
+    return follow(Loop.of(world, arm, studio, seed=seed), events=events)
+
+
+def follow(loop: Loop, *, events: int) -> Played:
+    """What it serves, and what becomes of its rounds."""
     served = [_serving(loop, since=0)]
     rounds = []
     for since in loop.events(events):

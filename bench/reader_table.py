@@ -10,8 +10,8 @@ A passage is a candidate of several questions, whose prompts begin alike: it is 
 that keeps what it has read, such as llama.cpp, since they are asked one after another.
 
 Every answer is appended to the cache as it comes, so that a run that was stopped goes on where it was; an answer is
-known by its prompt. `bench/results/learning/reader.jsonl.gz` gets the rewards of the questions that are complete, by
-the ids of the question sets and the hashes of the prompts: no text of theirs.
+known by its prompt. `bench/results/learning/reader.jsonl.gz` gets the rewards, by the ids of the question sets and the
+hashes of the prompts: no text of theirs. What it has already is not asked again, on whatever machine it was asked.
 """
 
 import argparse
@@ -19,11 +19,11 @@ import gzip
 import json
 import logging
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import count, zip_longest
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from trainer import datasets, prompts
 from trainer import reader as readers
@@ -61,7 +61,12 @@ class Row:
     prompts: list[str]
     """The first half of each prompt's sha256."""
     gold: list[bool]
-    f1: list[float]
+    f1: list[float | None]
+    """None where the reader has not been asked yet."""
+
+    @property
+    def is_complete(self) -> bool:
+        return None not in self.f1
 
 
 def asks(dataset: Dataset, *, questions: int) -> Iterator[list[Ask]]:
@@ -81,16 +86,29 @@ def asks(dataset: Dataset, *, questions: int) -> Iterator[list[Ask]]:
         ]
 
 
-def row(of_question: Sequence[Ask], answers: Answers) -> Row:
+Known: TypeAlias = Mapping[str, float]
+"""F1 by the first half of the prompt's sha256."""
+
+
+def row(of_question: Sequence[Ask], answers: Answers, known: Known) -> Row:
+    def f1(ask: Ask) -> float | None:
+        if ask.prompt in answers:
+            return round(token_f1(answers[ask.prompt], ask.question.answers), 4)
+        return known.get(_half(ask.prompt))
+
     first = of_question[0]
     return Row(
         dataset=first.dataset,
         question_id=first.question.id,
         passage_ids=[ask.passage_id for ask in of_question],
-        prompts=[prompts.sha256(ask.prompt)[:32] for ask in of_question],
+        prompts=[_half(ask.prompt) for ask in of_question],
         gold=[ask.passage_id in ask.question.gold for ask in of_question],
-        f1=[round(token_f1(answers[ask.prompt], ask.question.answers), 4) for ask in of_question],
+        f1=[f1(ask) for ask in of_question],
     )
+
+
+def _half(prompt: str) -> str:
+    return prompts.sha256(prompt)[:32]
 
 
 def write(rows: Iterable[Row], path: Path, *, reader: dict[str, Any]) -> None:
@@ -108,6 +126,13 @@ def read(path: Path = TABLE) -> tuple[dict[str, Any], list[Row]]:
     return reader, [Row(**each) for each in rows]
 
 
+def _known(path: Path) -> Known:
+    if not path.exists():
+        return {}
+    pairs = [pair for row in read(path)[1] for pair in zip(row.prompts, row.f1, strict=True)]
+    return {prompt: f1 for prompt, f1 in pairs if f1 is not None}
+
+
 def _run(options: argparse.Namespace) -> None:
     # In turn, so that a run that was stopped has as many of each set.
     sets = [asks(datasets.load(folder), questions=options.questions) for folder in options.data]
@@ -115,20 +140,23 @@ def _run(options: argparse.Namespace) -> None:
     with readers.client(options.url) as client:
         llm = Llm(client=client, model=options.model, api=options.api)
         answers = Answers(options.cache / "answers.jsonl", reader=llm.name)
+        known = _known(options.out)
         try:
-            _ask(Reader(llm=llm, answers=answers, at_once=options.at_once), questions)
+            _ask(Reader(llm=llm, answers=answers, at_once=options.at_once), questions, known)
         finally:
-            complete = [each for each in questions if all(ask.prompt in answers for ask in each)]
+            rows = [row(each, answers, known) for each in questions]
             write(
-                [row(each, answers) for each in complete],
+                rows,
                 options.out,
                 reader={"reader": options.model, "max_tokens": MAX_TOKENS, "seed": SEED},
             )
-            logger.info("%d questions are complete", len(complete))
+            logger.info("%d questions are complete", sum(each.is_complete for each in rows))
 
 
-def _ask(reader: Reader, questions: Sequence[Sequence[Ask]]) -> None:
-    wanted = by_passage(ask for of_question in questions for ask in of_question)
+def _ask(reader: Reader, questions: Sequence[Sequence[Ask]], known: Known) -> None:
+    wanted = by_passage(
+        ask for of_question in questions for ask in of_question if _half(ask.prompt) not in known
+    )
     left = sum(map(len, reader.missing(wanted)))
     logger.info("%d questions, %d answers missing", len(questions), left)
     number = count(1)

@@ -262,15 +262,15 @@ def real_reader(data: Path, *names: str, folds: int = 2, fold: int = 0) -> World
 
 def _table(data: Path, name: str) -> list[_Read]:
     if reader_table.TABLE.exists():
-        rows = [row for row in reader_table.read()[1] if row.dataset == name]
         return [
             _Read(
                 dataset=row.dataset,
                 question_id=row.question_id,
                 passages=tuple(row.passage_ids),
-                f1=tuple(row.f1),
+                f1=tuple(f1 for f1 in row.f1 if f1 is not None),
             )
-            for row in rows
+            for row in reader_table.read()[1]
+            if row.dataset == name and row.is_complete
         ]
     with gzip.open(data / "reader" / "reader.jsonl.gz", "rt", encoding="utf-8") as lines:
         found = [row for row in map(json.loads, lines) if row["dataset"] == name]

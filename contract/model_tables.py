@@ -47,7 +47,7 @@ promotions = Table(
     optional("evaluation_id", "uuid"),
     required("fencing_token", "bigint"),
     now("created_at"),
-    one_of("action", "init", "promote", "rollback", "freeze", "unfreeze", "canary"),
+    one_of("action", "init", "promote", "rollback", "freeze", "unfreeze", "canary", "rebuild"),
     check("epoch_next", "epoch = previous_epoch + 1 AND previous_epoch >= 0"),
     check("canary_share_range", "canary_share BETWEEN 0 AND 1"),
     check("canary_both", "(canary_version IS NULL) = (canary_share = 0)"),

@@ -11,13 +11,25 @@ from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Insert, Row, Select, Update, bindparam, false, func, insert, select, update
+from sqlalchemy import (
+    Insert,
+    Row,
+    Select,
+    Update,
+    and_,
+    bindparam,
+    false,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 
 from contract.pointer import Live
 from contract.refusals import Refusal
-from contract.tables import leases, model_versions, promotions
+from contract.tables import leases, model_versions, promotions, training_runs
 
 
 class Action(StrEnum):
@@ -29,6 +41,7 @@ class Action(StrEnum):
     FREEZE = "freeze"
     UNFREEZE = "unfreeze"
     CANARY = "canary"
+    REBUILD = "rebuild"
 
 
 class LeaseMissing(Refusal):
@@ -183,6 +196,35 @@ def is_frozen(line: str) -> Select[bool]:
         .scalar_subquery()
     )
     return select(func.coalesce(last == Action.FREEZE, false()))
+
+
+def base(line: str) -> Select[str]:
+    """The version that the line began with; no row before it."""
+    return (
+        select(promotions.c.version)
+        .where(promotions.c.line == line)
+        .order_by(promotions.c.epoch)
+        .limit(1)
+    )
+
+
+def is_rebuilding(line: str) -> Select[bool]:
+    """Whether the base serves because an operator asked to learn anew from it, and no round has begun since."""
+    asked = select(func.max(promotions.c.epoch)).where(
+        promotions.c.line == line, promotions.c.action == Action.REBUILD
+    )
+    since = select(promotions.c.created_at).where(
+        promotions.c.line == line, promotions.c.epoch == asked.scalar_subquery()
+    )
+    changed = select(promotions.c.epoch).where(
+        promotions.c.line == line,
+        promotions.c.epoch > asked.scalar_subquery(),
+        promotions.c.action.not_in([Action.FREEZE, Action.UNFREEZE]),
+    )
+    begun = select(training_runs.c.run_id).where(
+        training_runs.c.line == line, training_runs.c.started_at >= since.scalar_subquery()
+    )
+    return select(and_(asked.scalar_subquery().is_not(None), ~changed.exists(), ~begun.exists()))
 
 
 def lease_name(line: str) -> str:

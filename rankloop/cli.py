@@ -213,6 +213,16 @@ def _freeze(*, frozen: bool, reason: str, url: str, line: str | None) -> None:
 
 
 @app.command()
+def rebuild(*, reason: Reason, url: Url = SERVICE_URL, line: Line = None) -> None:
+    """Serve the base of a line again, and learn from it anew, from all that is kept."""
+    from rankloop import operators
+
+    with operators.client(url, key=_key()) as client, _refusals():
+        promotion = operators.rebuild(client, reason=reason, line=line)
+    _say(promotion)
+
+
+@app.command()
 def quarantine(
     source: Annotated[
         str,

@@ -91,6 +91,11 @@ def freeze(client: httpx.Client, *, frozen: bool, reason: str, line: str | None 
     return _changed(client, "/v1/freeze", {"frozen": frozen, "reason": reason, "line": line})
 
 
+def rebuild(client: httpx.Client, *, reason: str, line: str | None = None) -> Row:
+    """The promotion that it became. Raises `ServiceAway` and `ServiceRefused`."""
+    return _changed(client, "/v1/rebuild", {"reason": reason, "line": line})
+
+
 def quarantine(
     client: httpx.Client,
     source: str,

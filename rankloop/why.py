@@ -31,6 +31,7 @@ DONE: Final = {
     "init": "began the line",
     "promote": "was promoted",
     "rollback": "was served again by a rollback",
+    "rebuild": "was served again to be learned from anew",
     "canary": "stayed beside a canary",
 }
 NOTHING: Final[Row] = {"version": None, "canary_version": None}

@@ -169,6 +169,11 @@ CANARY: Final[dict[str, Example]] = {
 END_CANARY: Final[dict[str, Example]] = {
     "end": _example("The champion alone again", {"reason": "complaints since this morning"}),
 }
+REBUILD: Final[dict[str, Example]] = {
+    "anew": _example(
+        "Without a source that is in quarantine", {"reason": "mallory voted for weeks"}
+    ),
+}
 FREEZE: Final[dict[str, Example]] = {
     "stop": _example("No new models for now", {"reason": "the sale begins on Friday"}),
     "go on": _example("Learn again", {"frozen": False, "reason": "the sale is over"}),

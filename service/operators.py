@@ -158,6 +158,19 @@ class Operators:
             line, Action.ROLLBACK, decide, reason=reason, expected_epoch=expected_epoch
         )
 
+    async def rebuild(self, line: str, *, reason: str, expected_epoch: int | None) -> Live:
+        """What the line serves now: its base, from which the next round learns anew, at once and from all that is kept.
+
+        Raises `NothingLive`, `LineMoved`.
+        """
+
+        async def decide(connection: AsyncConnection, live: Live) -> Live:
+            return live.then(str(await connection.scalar(publication.base(line))))
+
+        return await self._publish(
+            line, Action.REBUILD, decide, reason=reason, expected_epoch=expected_epoch
+        )
+
     async def freeze(
         self, line: str, *, frozen: bool, reason: str, expected_epoch: int | None
     ) -> Live:

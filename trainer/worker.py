@@ -105,7 +105,8 @@ class Worker:
             if live.canary_version is not None:  # Users are asked about one model at a time.
                 return None
             arrived = self._arrived(connection, spec, live)
-            if arrived.decisions >= self._enough(connection):
+            is_asked = connection.scalar(publication.is_rebuilding(self._settings.line))
+            if is_asked or arrived.decisions >= self._enough(connection):
                 return self._start(connection, spec, live, token=token, xid_to=arrived.xid_to)
         self._prepare(spec, live, arrived)
         return None

@@ -27,6 +27,7 @@ from service.schemas.operators import (
     Model,
     Promote,
     Promotion,
+    Rebuild,
     Rollback,
     Run,
 )
@@ -166,6 +167,14 @@ async def end_canary(
 ) -> Promotion:
     """Ends the canary that runs: the champion answers alone, as a new epoch."""
     return await steering.did(steering.operators.end_canary, body)
+
+
+@router.post("/rebuild", responses=CHANGING, dependencies=OPERATES)
+async def rebuild(
+    body: Annotated[Rebuild, Body(openapi_examples=examples.REBUILD)], steering: TheSteering
+) -> Promotion:
+    """Serves the base of the line, as a new epoch, and has the trainer learn anew from all that is kept."""
+    return await steering.did(steering.operators.rebuild, body)
 
 
 @router.post("/freeze", responses=CHANGING, dependencies=OPERATES)

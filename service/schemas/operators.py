@@ -51,6 +51,10 @@ class EndCanary(Change):
     """Let the champion answer alone again."""
 
 
+class Rebuild(Change):
+    """Serve the base of the line again, and learn from it anew."""
+
+
 class Freeze(Change):
     """Stop the trainer of a line, or let it go on: while it is frozen it begins no round and publishes nothing."""
 

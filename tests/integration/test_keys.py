@@ -54,6 +54,7 @@ CALLS: dict[str, tuple[str, str, dict[str, Any] | None]] = {
     "canary": ("POST", "/v1/canary", {"version": "v1", "reason": "try"}),
     "end_canary": ("POST", "/v1/canary/end", {"reason": "worse"}),
     "freeze": ("POST", "/v1/freeze", {"reason": "wait"}),
+    "rebuild": ("POST", "/v1/rebuild", {"reason": "poisoned"}),
     "quarantines": ("GET", "/v1/quarantines", None),
     "quarantine": (
         *("POST", "/v1/quarantines"),
@@ -67,7 +68,7 @@ ALLOWED = {
     Scope.OPERATE: {
         *("flow", "models", "promotions", "runs", "evaluations", "replicas"),
         *("rollback", "promote", "canary", "end_canary", "freeze"),
-        *("quarantines", "quarantine"),
+        *("quarantines", "quarantine", "rebuild"),
     },
 }
 

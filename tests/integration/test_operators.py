@@ -297,6 +297,51 @@ async def test_a_trainer_that_is_about_to_publish_to_a_frozen_line_is_refused(me
     assert isinstance(await refused(memory, second, token=token), TokenStale)
 
 
+async def is_rebuilding(memory: Memory) -> bool:
+    async with memory.engine.connect() as connection:
+        return bool(await connection.scalar(publication.is_rebuilding(memory.name)))
+
+
+async def begin_a_round(memory: Memory, champion: str) -> None:
+    async with memory.engine.begin() as connection:
+        await connection.execute(
+            insert(training_runs).values(
+                run_id=uuid4(),
+                line=memory.name,
+                champion=champion,
+                fencing_token=1,
+                seed=7,
+                spec_id="answer_quality",
+                spec_version=1,
+            )
+        )
+
+
+async def test_a_rebuild_serves_the_base_until_a_round_has_begun(memory: Memory):
+    first, second, _ = await publish(memory, "a", "b", "c")
+    await begin_a_round(memory, second)
+    before = await is_rebuilding(memory)
+
+    reply = await memory.client.post("/v1/rebuild", json={"reason": "poisoned for weeks"})
+
+    said = reply.json()
+    assert (said["action"], said["version"], said["epoch"]) == ("rebuild", first, 4)
+    assert (before, await is_rebuilding(memory)) == (False, True)
+    await freeze(memory)
+    assert await is_rebuilding(memory)
+    await begin_a_round(memory, first)
+    assert not await is_rebuilding(memory)
+
+
+async def test_who_promotes_after_a_rebuild_calls_it_off(memory: Memory):
+    _, second = await publish(memory, "a", "b")
+    await memory.client.post("/v1/rebuild", json={"reason": "poisoned for weeks"})
+
+    await promote(memory, second)
+
+    assert not await is_rebuilding(memory)
+
+
 async def test_a_line_that_serves_nothing_can_be_neither_promoted_nor_frozen(memory: Memory):
     assert (await promote(memory, "a")).status_code == 404
     assert (await freeze(memory)).status_code == 404

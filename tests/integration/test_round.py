@@ -4,7 +4,7 @@ import pytest
 import redis
 from sqlalchemy import select
 
-from contract import publication
+from contract import publication, quarantine
 from contract.pointer import Keys, Live
 from contract.publication import Action
 from contract.store import Store
@@ -247,3 +247,49 @@ def test_a_source_that_floods_the_log_holds_its_share_of_each_side(settings, bas
     assert set(skipped) == {"over_source_share"}
     assert n_decisions == DECISIONS - skipped["over_source_share"]
     assert 244 + 15 < n_decisions <= 244 + 27
+
+
+def test_a_rebuild_learns_from_the_base_at_once_and_from_everything_that_is_believed(
+    settings, base, engine
+):
+    patient = settings.model_copy(update={"trainer_round_min_rewards": 10_000})
+    answer(patient, engine, base, decisions=60, sources=2)
+    with engine.begin() as connection:
+        connection.execute(
+            quarantine.change(
+                tenant="default",
+                source_type="CODE",
+                source_id="source-0",
+                quarantined=True,
+                since=None,
+                actor="operator",
+                reason="wrong",
+            )
+        )
+        token = connection.execute(
+            publication.take_lease("default", holder="operator", ttl=timedelta(minutes=1))
+        ).scalar_one()
+        connection.execute(
+            publication.promote(
+                "default",
+                base,
+                expected_epoch=1,
+                token=token,
+                actor="operator",
+                reason="poisoned",
+                action=Action.REBUILD,
+            )
+        )
+        connection.execute(publication.release_lease("default", holder="operator"))
+
+    with workbench.worker(patient) as worker:
+        statuses = [worker.step(), worker.step()]
+
+    # One round, although 60 rewards are far from 10,000; half of them are not heard.
+    assert statuses[0] is not None
+    assert statuses[1] is None
+    ((champion, xid_from, skipped, n_decisions),) = rows(
+        engine, training_runs, "champion", "xid_from", "skipped", "n_decisions"
+    )
+    assert (champion, xid_from, n_decisions) == (base, 0, 30)
+    assert skipped == {"source_quarantined": 30}

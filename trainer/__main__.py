@@ -1,4 +1,7 @@
-"""`python -m trainer`: improves a line until SIGTERM or Ctrl-C; with `--once` it polls one time and ends."""
+"""`python -m trainer`: improves a line until SIGTERM or Ctrl-C; with `--once` it polls one time and ends.
+
+`torchrun --nproc-per-node N -m trainer` does so with N processes.
+"""
 
 import argparse
 import logging
@@ -20,8 +23,10 @@ from trainer.candidates import Workshop
 from trainer.golden import GoldenSet
 from trainer.lease import Lease
 from trainer.metrics import Metrics
+from trainer.ranks import Ranks
 from trainer.rounds import Context
 from trainer.settings import TrainerSettings
+from trainer.train import Task
 from trainer.worker import Worker
 
 logger = logging.getLogger("trainer")
@@ -37,24 +42,39 @@ def main() -> int:
     except ValidationError as error:
         sys.stderr.write("".join(f"{problem['msg']}\n" for problem in error.errors()))
         return 2
-    run(settings, once=once)
+    os.nice(settings.trainer_nice)
+    ranks = Ranks.joined()
+    threads = settings.trainer_threads or max(1, cores() // ranks.on_this_machine)
+    torch.set_num_threads(threads)
+    if ranks.is_first:
+        run(settings, ranks, threads=threads, once=once)
+    else:
+        train_along(settings, ranks, threads=threads)
     return 0
 
 
-def run(settings: TrainerSettings, *, once: bool) -> None:
+def train_along(settings: TrainerSettings, ranks: Ranks, *, threads: int) -> None:
+    """The whole life of another rank: it trains what the first one gives it."""
+    store = Store(settings.artifacts_url)
+    workshop = Workshop(settings, store, threads=threads, ranks=ranks)
+    logger.info("trainer.joined rank=%d of=%d", ranks.rank, ranks.size)
+    for task in ranks.tasks():
+        assert isinstance(task, Task)  # noqa: S101 -- the first rank sends nothing else
+        workshop.follow(task)
+    logger.info("trainer.dismissed rank=%d", ranks.rank)
+
+
+def run(settings: TrainerSettings, ranks: Ranks, *, threads: int, once: bool) -> None:
     """The whole life of the process; a round that runs when it is told to end is taken up at the next start."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
-    os.nice(settings.trainer_nice)
-    threads = settings.trainer_threads or cores()
-    torch.set_num_threads(threads)
     metrics = Metrics()
     server, thread = start_http_server(
         settings.trainer_metrics_port, addr=settings.trainer_metrics_host, registry=metrics.registry
     )
     logger.info("trainer.started line=%s metrics_port=%d", settings.line, server.server_port)
     try:
-        work(settings, metrics, threads=threads, once=once)
+        work(settings, metrics, ranks, threads=threads, once=once)
     finally:
         server.shutdown()
         server.server_close()
@@ -62,7 +82,9 @@ def run(settings: TrainerSettings, *, once: bool) -> None:
         logger.info("trainer.stopped")
 
 
-def work(settings: TrainerSettings, metrics: Metrics, *, threads: int, once: bool) -> None:
+def work(
+    settings: TrainerSettings, metrics: Metrics, ranks: Ranks, *, threads: int, once: bool
+) -> None:
     """Polls for ever, or one time."""
     engine = create_engine(settings.database_url, pool_pre_ping=True)
     store = Store(settings.artifacts_url)
@@ -70,7 +92,7 @@ def work(settings: TrainerSettings, metrics: Metrics, *, threads: int, once: boo
         settings=settings,
         engine=engine,
         store=store,
-        workshop=Workshop(settings, store, threads=threads),
+        workshop=Workshop(settings, store, threads=threads, ranks=ranks),
         golden=GoldenSet(golden.judged()),
         metrics=metrics,
     )
@@ -81,6 +103,7 @@ def work(settings: TrainerSettings, metrics: Metrics, *, threads: int, once: boo
         worker = Worker(context, client, lease)
         if once:
             worker.step()
+            ranks.dismiss()
         else:
             worker.run()
 

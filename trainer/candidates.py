@@ -26,11 +26,12 @@ from trainer.export import Export
 from trainer.golden import GoldenSet
 from trainer.learner import Capacity, Listing
 from trainer.model import Reranker
+from trainer.ranks import ALONE, Ranks
 from trainer.runs import Run
 from trainer.scoring import Served
 from trainer.settings import TrainerSettings
 from trainer.splits import Split
-from trainer.train import Trained, climb, ladder
+from trainer.train import Task, Trained, climb, follow, ladder
 
 KEPT: Final = 2
 """Sessions in memory: those of the champion and of the candidate."""
@@ -110,9 +111,12 @@ class Champion:
 class Workshop:
     """Fetches, loads, trains and exports versions of one line."""
 
-    def __init__(self, settings: TrainerSettings, store: Store, *, threads: int) -> None:
+    def __init__(
+        self, settings: TrainerSettings, store: Store, *, threads: int, ranks: Ranks = ALONE
+    ) -> None:
         self._settings = settings
         self._store = store
+        self._ranks = ranks
         self._threads = threads
         self._champion: Champion | None = None
         self._activations: tuple[str, Activations] | None = None
@@ -135,6 +139,8 @@ class Workshop:
             golden=golden,
             temperature=champion.temperature,
             seed=run.seed,
+            version=run.champion,
+            ranks=self._ranks,
         )
         for each in trained:
             with tempfile.TemporaryDirectory(dir=self._cache(), prefix=".export-") as parent:
@@ -147,6 +153,12 @@ class Workshop:
                         precisions=self._precisions(champion.manifest),
                     )
                 yield _candidate(each, made), made.folder
+
+    def follow(self, task: Task) -> None:
+        """Trains along with the first rank."""
+        champion = self._load(task.champion)
+        activations = self._activations_of(champion)
+        follow(champion.reranker, task, activations=activations, ranks=self._ranks)
 
     def prepare(self, version: str, listings: Iterable[Listing]) -> None:
         """Computes the activations of these lists, where they are not there."""

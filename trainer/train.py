@@ -19,16 +19,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trainer import calibration, steps
+from trainer import steps
 from trainer.activations import Activations
-from trainer.estimators import MIN_SHARE, Estimate, Evidence, delta_beta_ips, effective_share
+from trainer.estimators import MIN_SHARE, Estimate, delta_beta_ips, effective_share
+from trainer.exam import Exam
 from trainer.examples import Example
 from trainer.golden import GoldenSet
 from trainer.learner import Capacity, Learner, Listing
 from trainer.model import Reranker
-from trainer.objective import Objective, reinforce, step_log_prob
+from trainer.objective import Objective, reinforce
+from trainer.ranks import ALONE, Ranks
 from trainer.settings import TrainerSettings
-from trainer.splits import Split, cluster
+from trainer.splits import Split
 
 MAX_GRADIENT: Final = 1.0
 WARM_UP_STEPS: Final = 10
@@ -109,6 +111,20 @@ def ladder(settings: TrainerSettings) -> tuple[Rung, ...]:
     return tuple(each for each in rungs if each.capacity in settings.trainer_capacities)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What all ranks train together: one rung."""
+
+    champion: str
+    """The version whose weights it starts from."""
+    rung: Rung
+    examples: Sequence[Example]
+    advantages: Sequence[NDArray[np.float64]]
+    """(used,) for each example."""
+    temperature: float
+    seed: int
+
+
 def climb(
     champion: Reranker,
     split: Split,
@@ -118,23 +134,60 @@ def climb(
     golden: GoldenSet,
     temperature: float,
     seed: int,
+    version: str = "",
+    ranks: Ranks = ALONE,
 ) -> Iterator[Trained]:
     """The candidates of a round; the champion's weights are what they were when this ends.
 
     temperature: the champion's, by which all logits are divided.
+    version: the champion's name, by which the other ranks fetch it.
     """
     for rung in rungs:
         train = [each for each in split.train if each.fresh or rung.capacity is Capacity.FUSION]
         if not train or not split.tune:
             continue
-        needed = [*map(Listing.of_example, [*train, *split.tune]), *golden.listings]
-        with Learner.of(champion, rung.capacity, activations, needed) as learner:
-            advantage = _advantages(split.train, rung.objective)
-            lesson = _Lesson.of(train, advantage, learner, temperature=temperature)
-            exam = _Exam.of(split.tune, golden, learner, temperature=temperature)
-            chosen = best(_attempts(learner, lesson, exam, rung=rung, seed=seed))
+        advantage = _advantages(split.train, rung.objective)
+        task = Task(
+            champion=version,
+            rung=rung,
+            examples=train,
+            advantages=[advantage[_key(example)] for example in train],
+            temperature=temperature,
+            seed=seed,
+        )
+        with ranks.together(task):
+            chosen = _taught(champion, task, split.tune, golden, activations, ranks=ranks)
         if chosen.tune.high(HOPELESS) > 0 and chosen.is_admissible:
             yield chosen
+
+
+def follow(champion: Reranker, task: Task, *, activations: Activations, ranks: Ranks) -> None:
+    """What another rank does of a rung: its share of every step of every attempt, and no exam."""
+    own = ranks.share(range(len(task.examples)))
+    needed = [Listing.of_example(task.examples[at]) for at in own]
+    with Learner.of(champion, task.rung.capacity, activations, needed) as learner:
+        lesson = _Lesson.of(task, learner, ranks=ranks)
+        for kl in task.rung.kls:
+            learner.reset()
+            for _ in _epochs(learner, lesson, kl=kl):
+                pass
+
+
+def _taught(
+    champion: Reranker,
+    task: Task,
+    tune: Sequence[Example],
+    golden: GoldenSet,
+    activations: Activations,
+    *,
+    ranks: Ranks,
+) -> Trained:
+    own = [task.examples[at] for at in ranks.share(range(len(task.examples)))]
+    needed = [*map(Listing.of_example, [*own, *tune]), *golden.listings]
+    with Learner.of(champion, task.rung.capacity, activations, needed) as learner:
+        lesson = _Lesson.of(task, learner, ranks=ranks)
+        exam = Exam.of(tune, golden, learner, temperature=task.temperature)
+        return best(_attempts(learner, lesson, exam))
 
 
 def _advantages(
@@ -146,77 +199,33 @@ def _advantages(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Lesson:
-    """Examples with what the champion thinks of them."""
+    """A task, and what the champion thinks of this rank's share of it."""
 
-    examples: Sequence[Example]
-    listings: Sequence[Listing]
-    advantages: Sequence[NDArray[np.float64]]
-    champion: Sequence[Tensor]
-    temperature: float
-
-    @classmethod
-    def of(
-        cls,
-        examples: Sequence[Example],
-        advantages: Mapping[int, NDArray[np.float64]],
-        learner: Learner,
-        *,
-        temperature: float,
-    ) -> Self:
-        listings = [Listing.of_example(example) for example in examples]
-        return cls(
-            examples=examples,
-            listings=listings,
-            advantages=[advantages[_key(example)] for example in examples],
-            champion=learner.scored(listings),
-            temperature=temperature,
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Exam:
-    """What an attempt is asked, with the champion's answers."""
-
-    tune: Sequence[Example]
-    listings: Sequence[Listing]
-    champion: Sequence[Tensor]
-    golden: GoldenSet
-    remembered: Sequence[Tensor]
-    """The champion's logits of the golden lists."""
-    temperature: float
+    task: Task
+    ranks: Ranks
+    listings: Mapping[int, Listing]
+    """By place among the examples."""
+    champion: Mapping[int, Tensor]
 
     @classmethod
-    def of(
-        cls, tune: Sequence[Example], golden: GoldenSet, learner: Learner, *, temperature: float
-    ) -> Self:
-        listings = [Listing.of_example(example) for example in tune]
+    def of(cls, task: Task, learner: Learner, *, ranks: Ranks) -> Self:
+        own = ranks.share(range(len(task.examples)))
+        listings = [Listing.of_example(task.examples[at]) for at in own]
+        scored = learner.scored(listings)
         return cls(
-            tune=tune,
-            listings=listings,
-            champion=learner.scored(listings),
-            golden=golden,
-            remembered=learner.scored(golden.listings),
-            temperature=temperature,
-        )
-
-    def evidence(self, learner: Learner) -> Evidence:
-        candidate = learner.scored(self.listings)
-        return _evidence(self.tune, candidate, self.champion, temperature=self.temperature)
-
-    def is_forgotten(self, learner: Learner) -> bool:
-        """Whether the golden set would refuse these weights."""
-        return self.golden.is_forgotten(
-            learner.scored(self.golden.listings), champion=self.remembered
+            task=task,
+            ranks=ranks,
+            listings=dict(zip(own, listings, strict=True)),
+            champion=dict(zip(own, scored, strict=True)),
         )
 
 
-def _attempts(
-    learner: Learner, lesson: _Lesson, exam: _Exam, *, rung: Rung, seed: int
-) -> Iterator[Trained]:
+def _attempts(learner: Learner, lesson: _Lesson, exam: Exam) -> Iterator[Trained]:
     """One for each weight of the divergence, each epoch and each length."""
+    rung = lesson.task.rung
     for kl in rung.kls:
         learner.reset()
-        for epoch, clipped in enumerate(_epochs(learner, lesson, rung=rung, kl=kl, seed=seed), 1):
+        for epoch, clipped in enumerate(_epochs(learner, lesson, kl=kl), 1):
             for length in LENGTHS:
                 with learner.part_of_the_way(length):
                     evidence = exam.evidence(learner)
@@ -243,20 +252,23 @@ def best(attempts: Iterable[Trained]) -> Trained:
     return max(attempts, key=worth)
 
 
-def _epochs(
-    learner: Learner, lesson: _Lesson, *, rung: Rung, kl: float, seed: int
-) -> Iterator[dict[str, float]]:
+def _epochs(learner: Learner, lesson: _Lesson, *, kl: float) -> Iterator[dict[str, float]]:
+    task, rung = lesson.task, lesson.task.rung
     optimizer = torch.optim.AdamW(learner.parameters, lr=rung.lr)
-    rate = schedule(optimizer, steps=rung.epochs * ceil(len(lesson.examples) / rung.batch))
-    rng = np.random.default_rng(seed)
+    rate = schedule(optimizer, steps=rung.epochs * ceil(len(task.examples) / rung.batch))
+    rng = np.random.default_rng(task.seed)
     for _ in range(rung.epochs):
         counts: Counter[tuple[str, bool]] = Counter()
-        order = rng.permutation(len(lesson.examples))
+        order = rng.permutation(len(task.examples))
         for start in range(0, len(order), rung.batch):
             chosen = order[start : start + rung.batch].tolist()
-            counts.update(_update(learner, lesson, chosen, optimizer=optimizer, rung=rung, kl=kl))
+            optimizer.zero_grad()
+            counts.update(_descend(learner, lesson, chosen, kl=kl))
+            lesson.ranks.sum_gradients(learner.parameters)
+            nn.utils.clip_grad_norm_(learner.parameters, MAX_GRADIENT)
+            optimizer.step()
             rate.step()
-        yield _clip_shares(counts)
+        yield _clip_shares(lesson.ranks.summed(counts))
 
 
 def schedule(optimizer: torch.optim.Optimizer, *, steps: int) -> torch.optim.lr_scheduler.LambdaLR:
@@ -268,30 +280,27 @@ def schedule(optimizer: torch.optim.Optimizer, *, steps: int) -> torch.optim.lr_
     return torch.optim.lr_scheduler.LambdaLR(optimizer, share)
 
 
-def _update(
-    learner: Learner,
-    lesson: _Lesson,
-    chosen: Sequence[int],
-    *,
-    optimizer: torch.optim.Optimizer,
-    rung: Rung,
-    kl: float,
+def _descend(
+    learner: Learner, lesson: _Lesson, chosen: Sequence[int], *, kl: float
 ) -> Counter[tuple[str, bool]]:
-    """One step of the optimiser.  Returns how many free steps were cut and how many not, by kind of answer."""
-    examples = [lesson.examples[at] for at in chosen]
-    logged = steps.collate(examples, [lesson.advantages[at] for at in chosen])
+    """This rank's part of the gradient of a batch: summed over ranks it is that of the batch's mean.
+
+    Returns how many free steps were cut and how many not, by kind of answer.
+    """
+    task, own = lesson.task, lesson.ranks.share(chosen)
+    counts: Counter[tuple[str, bool]] = Counter()
+    if not own:
+        return counts
+    examples = [task.examples[at] for at in own]
+    logged = steps.collate(examples, [task.advantages[at] for at in own])
     loss = reinforce(
-        steps.padded(learner.scores([lesson.listings[at] for at in chosen])) / lesson.temperature,
+        steps.padded(learner.scores([lesson.listings[at] for at in own])) / task.temperature,
         logged,
-        champion_BN=steps.padded([lesson.champion[at] for at in chosen]) / lesson.temperature,
-        objective=rung.objective,
+        champion_BN=steps.padded([lesson.champion[at] for at in own]) / task.temperature,
+        objective=task.rung.objective,
         kl=kl,
     )
-    optimizer.zero_grad()
-    torch.autograd.backward(loss.total)
-    nn.utils.clip_grad_norm_(learner.parameters, MAX_GRADIENT)
-    optimizer.step()
-    counts: Counter[tuple[str, bool]] = Counter()
+    torch.autograd.backward(loss.total * (len(own) / len(chosen)))
     for example, clipped_T, free_T in zip(examples, loss.clipped_BT, logged.free_BT, strict=True):
         counts[_kind(example), True] += int(clipped_T.sum())
         counts[_kind(example), False] += int((free_T & ~clipped_T).sum())
@@ -306,43 +315,6 @@ def _clip_shares(counts: Counter[tuple[str, bool]]) -> dict[str, float]:
 def _kind(example: Example) -> str:
     decision = example.decision
     return f"{decision.arm}/{'explored' if decision.choice.explored else 'greedy'}"
-
-
-def _evidence(
-    examples: Sequence[Example],
-    candidate: Sequence[Tensor],
-    champion: Sequence[Tensor],
-    *,
-    temperature: float,
-) -> Evidence:
-    """What the log says of the candidate, over the sampled sets and with torch's logits."""
-    logged = steps.collate(examples, [np.zeros(example.used) for example in examples])
-    last_B1 = torch.tensor([[example.reach - 1] for example in examples])
-
-    def of_prefix(log_p_BT: Tensor) -> NDArray[np.float64]:
-        log_p_B: NDArray[np.float64] = (
-            log_p_BT.double().cumsum(-1).gather(-1, last_B1)[:, 0].numpy()
-        )
-        return log_p_B
-
-    def log_p(logits: Sequence[Tensor], temperature: float) -> NDArray[np.float64]:
-        return of_prefix(step_log_prob(steps.padded(logits).double() / temperature, logged))
-
-    matched = calibration.matched(
-        [logits_N.double().numpy() for logits_N in candidate],
-        like=[logits_N.double().numpy() for logits_N in champion],
-        temperature_of_those=temperature,
-    )
-    return Evidence(
-        log_candidate=log_p(candidate, matched),
-        log_champion=log_p(champion, temperature),
-        log_propensity=np.array([example.log_propensity for example in examples]),
-        log_sampled=np.array([example.log_sampled for example in examples]),
-        explored=np.array([example.decision.choice.explored for example in examples]),
-        reward=np.array([example.reward for example in examples]),
-        observed=np.array([example.weight for example in examples]),
-        cluster=np.array([cluster(example.query_sha256) for example in examples]),
-    )
 
 
 def _key(example: Example) -> int:

@@ -1,0 +1,95 @@
+"""What an attempt is asked before it may become a candidate: the tune queries, and the golden set.
+
+Shapes: B decisions, T steps.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trainer import calibration, steps
+from trainer.estimators import Evidence
+from trainer.examples import Example
+from trainer.golden import GoldenSet
+from trainer.learner import Learner, Listing
+from trainer.objective import step_log_prob
+from trainer.splits import cluster
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exam:
+    """What an attempt is asked, with the champion's answers."""
+
+    tune: Sequence[Example]
+    listings: Sequence[Listing]
+    champion: Sequence[Tensor]
+    golden: GoldenSet
+    remembered: Sequence[Tensor]
+    """The champion's logits of the golden lists."""
+    temperature: float
+
+    @classmethod
+    def of(
+        cls, tune: Sequence[Example], golden: GoldenSet, learner: Learner, *, temperature: float
+    ) -> Self:
+        listings = [Listing.of_example(example) for example in tune]
+        return cls(
+            tune=tune,
+            listings=listings,
+            champion=learner.scored(listings),
+            golden=golden,
+            remembered=learner.scored(golden.listings),
+            temperature=temperature,
+        )
+
+    def evidence(self, learner: Learner) -> Evidence:
+        candidate = learner.scored(self.listings)
+        return _evidence(self.tune, candidate, self.champion, temperature=self.temperature)
+
+    def is_forgotten(self, learner: Learner) -> bool:
+        """Whether the golden set would refuse these weights."""
+        return self.golden.is_forgotten(
+            learner.scored(self.golden.listings), champion=self.remembered
+        )
+
+
+def _evidence(
+    examples: Sequence[Example],
+    candidate: Sequence[Tensor],
+    champion: Sequence[Tensor],
+    *,
+    temperature: float,
+) -> Evidence:
+    """What the log says of the candidate, over the sampled sets and with torch's logits."""
+    logged = steps.collate(examples, [np.zeros(example.used) for example in examples])
+    last_B1 = torch.tensor([[example.reach - 1] for example in examples])
+
+    def of_prefix(log_p_BT: Tensor) -> NDArray[np.float64]:
+        log_p_B: NDArray[np.float64] = (
+            log_p_BT.double().cumsum(-1).gather(-1, last_B1)[:, 0].numpy()
+        )
+        return log_p_B
+
+    def log_p(logits: Sequence[Tensor], temperature: float) -> NDArray[np.float64]:
+        return of_prefix(step_log_prob(steps.padded(logits).double() / temperature, logged))
+
+    matched = calibration.matched(
+        [logits_N.double().numpy() for logits_N in candidate],
+        like=[logits_N.double().numpy() for logits_N in champion],
+        temperature_of_those=temperature,
+    )
+    return Evidence(
+        log_candidate=log_p(candidate, matched),
+        log_champion=log_p(champion, temperature),
+        log_propensity=np.array([example.log_propensity for example in examples]),
+        log_sampled=np.array([example.log_sampled for example in examples]),
+        explored=np.array([example.decision.choice.explored for example in examples]),
+        reward=np.array([example.reward for example in examples]),
+        observed=np.array([example.weight for example in examples]),
+        cluster=np.array([cluster(example.query_sha256) for example in examples]),
+    )

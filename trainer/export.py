@@ -23,6 +23,7 @@ from contract.tokens import PairTokenizer, pad
 from trainer import base, calibration, graphs, reference
 from trainer.base import Base
 from trainer.graphs import ExportRefused
+from trainer.model import Reranker
 from trainer.reference import ReferenceList
 from trainer.scoring import Served
 
@@ -84,6 +85,7 @@ def export(
     model: the base itself, or the base with a trained reranker in its place (`dataclasses.replace`).
     parent: the version it was trained from; the anchor to the base's scores comes down the line with it.
     """
+    _refuse_broken(model.reranker)
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(model.tokenizer_path, folder / artifact.TOKENIZER)
     model.reranker.save(folder / artifact.WEIGHTS)
@@ -105,6 +107,12 @@ def export(
     _write_last(folder / artifact.MANIFEST, manifest.to_json())
     found = {name: each.parity for name, each in measured.items()}
     return Export(folder=folder, manifest=manifest, parity=found)
+
+
+def _refuse_broken(reranker: Reranker) -> None:
+    for name, weights in reranker.named_parameters():
+        if not weights.isfinite().all():
+            raise ExportRefused(f"{name} has weights that are not finite")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,6 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import permutations
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,8 +25,8 @@ from bench.learning import worlds
 from bench.learning.arms import ARMS
 from bench.learning.loop import Loop
 from bench.learning.studio import Snapshot, Studio
-from bench.learning.worlds import Floats, Question, World
-from trainer import calibration
+from bench.learning.truth import Truth
+from bench.learning.worlds import World
 from trainer.estimators import delta_beta_ips, doubts
 from trainer.evidence import gather
 from trainer.examples import Example
@@ -65,7 +64,7 @@ def _rows(world: World, *, pairs: int) -> Iterator[dict[str, Any]]:
     studio = Studio(max_bytes=4 << 30)
     rng = np.random.default_rng(1)
     layers = list(_last_layers(studio, world, rng))
-    truth = _Truth(world)
+    truth = Truth(world)
     for number in range(pairs):
         champion, candidate = (_perturbed(layers, rng) for _ in range(2))
         examples = list(_log(world, studio, champion, seed=number))
@@ -115,7 +114,7 @@ def _log(world: World, studio: Studio, champion: Snapshot, *, seed: int) -> Iter
 
 
 def _judged(
-    truth: "_Truth",
+    truth: Truth,
     champion: Snapshot,
     candidate: Snapshot,
     examples: Sequence[Example],
@@ -138,58 +137,6 @@ def _judged(
         "covered": bool(low <= true <= high),
         "doubts": [doubt.name.lower() for doubt in doubts(evidence, expected_gain=EXPECTED_GAIN)],
     }
-
-
-class _Truth:
-    """Exact values of Plackett-Luce policies in one world."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self._rewards: dict[str, tuple[list[tuple[int, ...]], Floats]] = {}
-
-    def gain(self, candidate: Snapshot, champion: Snapshot) -> float:
-        """Of the rewards as they are seen: flips shrink every difference."""
-        questions = self._world.train
-        ours = [candidate.logits(each.query, each.candidates) for each in questions]
-        theirs = [champion.logits(each.query, each.candidates) for each in questions]
-        as_sure = calibration.matched(ours, like=theirs, temperature_of_those=champion.temperature)
-        difference = self._value(ours, as_sure) - self._value(theirs, champion.temperature)
-        return (1 - 2 * self._world.noise.flipped) * difference
-
-    def _value(self, logits: Sequence[Floats], temperature: float) -> float:
-        return float(
-            np.mean(
-                [
-                    self._of(question, one / temperature)
-                    for question, one in zip(self._world.train, logits, strict=True)
-                ]
-            )
-        )
-
-    def _of(self, question: Question, logits: Floats) -> float:
-        prefixes, rewards = self._known(question)
-        return float((_probabilities(logits, np.array(prefixes)) * rewards).sum())
-
-    def _known(self, question: Question) -> tuple[list[tuple[int, ...]], Floats]:
-        if question.id not in self._rewards:
-            used = min(self._world.used, len(question.candidates))
-            prefixes = list(permutations(range(len(question.candidates)), used))
-            rewards = [self._world.outcome(question, prefix).reward for prefix in prefixes]
-            self._rewards[question.id] = prefixes, np.array(rewards)
-        return self._rewards[question.id]
-
-
-def _probabilities(logits: Floats, prefixes_PK: "np.ndarray[Any, np.dtype[np.int64]]") -> Floats:
-    """(P,) of each prefix under Plackett-Luce.
-
-    >>> _probabilities(np.log([3.0, 1.0]), np.array([[0, 1], [1, 0]])).round(2).tolist()
-    [0.75, 0.25]
-    """
-    weight_PK = np.exp(logits - logits.max())[prefixes_PK]
-    taken_PK = weight_PK.cumsum(-1) - weight_PK
-    left_PK = np.exp(logits - logits.max()).sum() - taken_PK
-    product: Floats = (weight_PK / left_PK).prod(-1)
-    return product
 
 
 def _summed(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from bench.learning import cells, coverage, summary, worlds
+from bench.learning import cells, summary, truth, worlds
 from bench.learning.cells import Cell, Done
 from bench.learning.loop import Played, Serving
 from bench.learning.worlds import Noise, Question, World
@@ -173,6 +173,6 @@ def test_a_gain_is_paired_by_question_and_clustered_over_seeds():
 def test_prefixes_of_a_plackett_luce_policy_have_probabilities_that_sum_to_1():
     prefixes = np.array(list(permutations(range(4), 2)))
 
-    probabilities = coverage._probabilities(np.array([0.3, -1.0, 2.0, 0.0]), prefixes)
+    probabilities = truth._probabilities(np.array([0.3, -1.0, 2.0, 0.0]), prefixes)
 
     assert probabilities.sum() == pytest.approx(1.0)

@@ -126,6 +126,17 @@ def test_weights_too_large_for_one_file_are_refused(tmp_path: Path, monkeypatch)
         graphs.export(loaded.reranker, tmp_path / "raw.onnx")
 
 
+def test_weights_that_are_not_finite_are_refused_by_name(tmp_path: Path):
+    loaded = base.load(str(crossencoders.folder(tmp_path / "base", "bert")))
+    with torch.no_grad():
+        loaded.reranker.fusion.first_stage[1] = float("nan")
+
+    with pytest.raises(ExportRefused, match="first_stage has weights that are not finite"):
+        export.export(loaded, tmp_path / "out", precisions=["float32"])
+
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_int8_graph_that_ranks_otherwise_is_left_out_and_reported(tmp_path: Path, monkeypatch):
     folder = crossencoders.folder(tmp_path / "base", "bert")
     real = export.parity

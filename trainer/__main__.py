@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from types import FrameType
+from typing import Final
 
 import redis
 import torch
@@ -27,9 +28,11 @@ from trainer.ranks import Ranks
 from trainer.rounds import Context
 from trainer.settings import TrainerSettings
 from trainer.train import Task
-from trainer.worker import Worker
+from trainer.worker import Ending, Worker
 
 logger = logging.getLogger("trainer")
+
+ENDING: Final = Ending()
 
 
 def main() -> int:
@@ -105,13 +108,14 @@ def work(
             worker.step()
             ranks.dismiss()
         else:
-            worker.run()
+            worker.run(ENDING)
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:
     """Once: stopping is on its way."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
+    ENDING.is_due = True
     raise SystemExit(0)
 
 

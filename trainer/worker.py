@@ -2,8 +2,9 @@
 
 import logging
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, NoReturn
+from typing import Final
 
 import redis
 from sqlalchemy import Connection
@@ -31,6 +32,13 @@ class CutOff(Refusal):
     """The round was begun again and again and never came to its end."""
 
 
+@dataclass(slots=True)
+class Ending:
+    """Whether the process was told to end: what a signal handler may set at any moment, as it takes no lock."""
+
+    is_due: bool = False
+
+
 class Worker:
     """One trainer of one line."""
 
@@ -43,9 +51,12 @@ class Worker:
         self._lease = lease
         self._seen = 0
 
-    def run(self) -> NoReturn:
-        """Polls for ever."""
-        while True:
+    def run(self, ending: Ending) -> None:
+        """Polls until it is told to end.
+
+        A signal that comes within a statement may surface as an error of the database: it is not waited out.
+        """
+        while not ending.is_due:
             try:
                 self.step()
             except DBAPIError as unreachable:

@@ -82,7 +82,7 @@ training_runs = Table(
     optional("error", "text"),
     now("started_at"),
     optional("ended_at", "timestamptz"),
-    one_of("status", "running", "promoted", "rejected", "failed", "nothing_to_learn"),
+    one_of("status", "running", "promoted", "canary", "rejected", "failed", "nothing_to_learn"),
     check("ended_or_running", "(status = 'running') = (ended_at IS NULL)"),
     Index(None, "line", "started_at"),
 )

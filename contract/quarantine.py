@@ -6,7 +6,7 @@ Every change is a row, and the newest one of a source holds: nothing is ever tak
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import Insert, Select, and_, insert, or_, select
+from sqlalchemy import ColumnElement, Exists, Insert, Select, and_, insert, or_, select
 from sqlalchemy.dialects.postgresql import distinct_on
 
 from contract.records import Source
@@ -35,10 +35,17 @@ def change(**columns: object) -> Insert:
 
 
 def silenced(decision_ids: Sequence[UUID]) -> Select[UUID]:
-    """Ids of the feedback about these decisions that is not to be heard.
+    """Ids of the feedback about these decisions that is not to be heard."""
+    return _not_heard().where(feedback.c.decision_id.in_(decision_ids))
 
-    What counts is when it was received: a speaker may claim any time for what is said.
-    """
+
+def is_silenced(decision_id: ColumnElement[UUID]) -> Exists:
+    """Whether a source that is not to be heard spoke of a decision."""
+    return _not_heard().where(feedback.c.decision_id == decision_id).exists()
+
+
+def _not_heard() -> Select[UUID]:
+    """What counts is when it was received: a speaker may claim any time for what is said."""
     held = (
         select(*_SOURCE, quarantines.c.quarantined, quarantines.c.since)
         .ext(distinct_on(*_SOURCE))
@@ -54,7 +61,6 @@ def silenced(decision_ids: Sequence[UUID]) -> Select[UUID]:
         select(feedback.c.feedback_id)
         .join(held, theirs)
         .where(
-            feedback.c.decision_id.in_(decision_ids),
             held.c.quarantined,
             or_(held.c.since.is_(None), feedback.c.received_at >= held.c.since),
         )

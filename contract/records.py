@@ -84,6 +84,22 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A request that a model could not rank, while the line had a canary."""
+
+    decision_id: UUID
+    """What the decision would have been called."""
+    tenant: str
+    line: str
+    session_hash: bytes | None
+    epoch: int
+    version: str
+    arm: Arm
+    error: str
+    """The kind of error, never its words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Feedback:
     """One statement about a decision or one of its documents."""
 

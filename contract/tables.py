@@ -39,6 +39,7 @@ __all__ = [
     "api_keys",
     "decisions",
     "evaluations",
+    "failures",
     "feedback",
     "leases",
     "metadata",
@@ -131,6 +132,21 @@ decisions = Table(
     Index(None, "tenant", "request_key", postgresql_where=text("request_key IS NOT NULL")),
     Index(None, "session_hash", "decision_id", postgresql_where=text("session_hash IS NOT NULL")),
     postgresql_partition_by=_BY_DAY,
+)
+
+failures = Table(
+    "failures",
+    metadata,
+    key("decision_id", "uuid"),
+    tenant(),
+    line(),
+    optional("session_hash", "bytea"),
+    required("epoch", "bigint"),
+    required("version", "text"),
+    required("arm", "text"),
+    required("error", "text"),  # its kind
+    one_of("arm", "champion", "canary", "pinned"),
+    Index(None, "line", "epoch"),
 )
 
 answers = Table(

@@ -47,7 +47,9 @@ class Overview:
             "promoted": sum(row["action"] == "promote" for row in self.promotions),
             "rolled back": sum(row["action"] == "rollback" for row in self.promotions),
             "runs": len(self.runs),
-            "refused": sum(row["verdict"] != "pass" for row in self.evaluations),
+            "refused": sum(
+                row["verdict"] != "pass" and row["kind"] != "canary" for row in self.evaluations
+            ),
             "decisions learned from": sum(row["n_decisions"] or 0 for row in self.runs),
         }
 

@@ -40,6 +40,7 @@ NOTHING: Final[Row] = {"version": None, "canary_version": None}
 
 OUTCOMES: Final = {
     "promoted": "promoted its best candidate",
+    "canary": "made its best candidate a canary",
     "rejected": "promoted nothing",
     "failed": "failed",
     "nothing_to_learn": "found nothing to learn",

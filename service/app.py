@@ -18,6 +18,7 @@ from service.background import kept_running
 from service.batching import Batcher
 from service.callers import Callers
 from service.decisions import DecisionLog
+from service.failures import FailureLog
 from service.health import Health
 from service.keyring import Keyring
 from service.load import Loader
@@ -115,6 +116,8 @@ async def _open(settings: ServiceSettings, metrics: Metrics, stack: AsyncExitSta
         stack.push_async_callback(closed)
     log = DecisionLog(background, settings, metrics=metrics)
     await stack.enter_async_context(log.running())
+    failures = FailureLog(background, metrics=metrics)
+    await stack.enter_async_context(failures.running())
     keyring = Keyring(background, pepper=secret, hold_s=settings.service_keys_hold_s)
     await stack.enter_async_context(kept_running(keyring.poll()))
     models = Models(settings.line, refuses_unknown=settings.service_refuse_unknown_models)
@@ -123,6 +126,7 @@ async def _open(settings: ServiceSettings, metrics: Metrics, stack: AsyncExitSta
         settings,
         batcher=stack.enter_context(Batcher(metrics, budget_tokens=settings.service_batch_tokens)),
         log=log,
+        failures=failures,
         metrics=metrics,
         tokenizing=stack.enter_context(ThreadPoolExecutor(_TOKENIZING_THREADS, "tokenize")),
         rng=np.random.default_rng(),

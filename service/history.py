@@ -200,7 +200,7 @@ def _runs(decision: Row) -> Select[Any]:
             rewards.c.decision_id == decision["decision_id"],
             rewards.c.reward.is_not(None),
             training_runs.c.line == decision["line"],
-            training_runs.c.status.in_(["promoted", "rejected"]),
+            training_runs.c.status.in_(["promoted", "canary", "rejected"]),
         )
         .group_by(training_runs.c.run_id, training_runs.c.started_at)
         .order_by(training_runs.c.started_at)

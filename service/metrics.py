@@ -44,6 +44,9 @@ class Metrics:
         self.failed = Counter(
             "rankloop_failed", "Rankings that a model failed", ["line", "arm"], registry=registry
         )
+        self.failures_dropped = Counter(
+            "rankloop_failures_dropped", "Failures that no canary is judged by", registry=registry
+        )
         self.explored = Counter(
             "rankloop_decisions_explored", "Decisions that explored", ["line"], registry=registry
         )

@@ -19,7 +19,7 @@ from contract.artifact import Anchor
 from contract.plackett_luce import Logits
 from contract.pointer import Live
 from contract.policy import Choice, Policy
-from contract.records import Arm, Decision, NotLearnable, Span
+from contract.records import Arm, Decision, Failure, NotLearnable, Span
 from contract.refusals import Refusal
 from contract.tokens import MIN_DOCUMENT_TOKENS, QueryTooLong
 from service import feedback_token, places
@@ -28,6 +28,7 @@ from service.batching import Backlog, Batcher
 from service.decisions import DecisionLog
 from service.errors import Invalid, KeyReused
 from service.explore import Explorer
+from service.failures import FailureLog
 from service.metrics import Metrics
 from service.models import Model, Models
 from service.places import Place
@@ -108,6 +109,7 @@ class Reranker:
         *,
         batcher: Batcher,
         log: DecisionLog,
+        failures: FailureLog,
         metrics: Metrics,
         tokenizing: ThreadPoolExecutor,
         rng: np.random.Generator,
@@ -119,6 +121,7 @@ class Reranker:
         self._backlog = Backlog(metrics, max_tokens=settings.service_max_queued_tokens)
         self._explorer = Explorer(settings, rng=rng)
         self._log = log
+        self._failures = failures
         self._metrics = metrics
         self._tokenizing = tokenizing
         most, ttl_s = settings.service_repeated_documents, settings.service_repeat_s
@@ -152,7 +155,13 @@ class Reranker:
         decision_id = ids.mint(asked.tenant, secret=self._secret, now=datetime.now(UTC))
         session_hash = self._session_hash(asked)
         model = self._model(asked, unit=session_hash or decision_id.bytes)
-        ranking, repeated = await self._answered(asked, model)
+        try:
+            ranking, repeated = await self._ranking(asked, model)
+        except Refusal:
+            raise
+        except Exception as error:
+            self._failed(asked, model, error, decision_id=decision_id, session_hash=session_hash)
+            raise
         decision = self._decision(
             asked,
             ranking,
@@ -185,15 +194,31 @@ class Reranker:
         champion = self._models.of(asked.line)
         return champion.of(unit) if asked.log else champion
 
-    async def _answered(self, asked: Asked, model: Model) -> tuple[Ranking, bool]:
-        """As `_ranking`; what is no refusal is the model's failure."""
-        try:
-            return await self._ranking(asked, model)
-        except Refusal:
-            raise
-        except Exception:
-            self._metrics.failed.labels(model.live.line, model.arm).inc()
-            raise
+    def _failed(
+        self,
+        asked: Asked,
+        model: Model,
+        error: Exception,
+        *,
+        decision_id: UUID,
+        session_hash: bytes | None,
+    ) -> None:
+        """What is no refusal is the model's failure; while there is a canary, its judges want to know."""
+        live = model.live
+        self._metrics.failed.labels(live.line, model.arm).inc()
+        if live.canary_version is not None and asked.log:
+            self._failures.offer(
+                Failure(
+                    decision_id=decision_id,
+                    tenant=asked.tenant,
+                    line=live.line,
+                    session_hash=session_hash,
+                    epoch=live.epoch,
+                    version=model.version,
+                    arm=model.arm,
+                    error=type(error).__name__,
+                )
+            )
 
     async def _ranking(self, asked: Asked, model: Model) -> tuple[Ranking, bool]:
         """The ranking, and whether it was shown before: the same session, query and candidates keep their order."""

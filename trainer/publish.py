@@ -55,10 +55,12 @@ def promote(
     token: int,
     reason: str,
     action: Action = Action.PROMOTE,
+    canary_version: str | None = None,
+    canary_share: float = 0.0,
     run_id: UUID | None = None,
     evaluation_id: UUID | None = None,
 ) -> Live:
-    """The next epoch, or that of this run's promotion if it has had one.
+    """The next epoch, or that of this run if it has had one.
 
     Raises `LeaseMissing`, `TokenStale` or `EpochMoved`.
     """
@@ -70,12 +72,14 @@ def promote(
         actor=ACTOR,
         reason=reason,
         action=action,
+        canary_version=canary_version,
+        canary_share=canary_share,
         run_id=run_id,
         evaluation_id=evaluation_id,
     )
     try:
         with engine.begin() as connection:
-            done = None if run_id is None else promoted_by(connection, run_id)
+            done = None if run_id is None else published_by(connection, run_id)
             if done is not None:
                 return done
             connection.execute(statement)
@@ -86,8 +90,17 @@ def promote(
         if refusal is None:
             raise
         raise refusal from error
-    logger.info("version.promoted line=%s epoch=%d version=%s", line, expected_epoch + 1, version)
-    return Live(line=line, epoch=expected_epoch + 1, version=version)
+    logger.info(
+        "version.promoted line=%s epoch=%d version=%s canary=%s share=%g",
+        *(line, expected_epoch + 1, version, canary_version, canary_share),
+    )
+    return Live(
+        line=line,
+        epoch=expected_epoch + 1,
+        version=version,
+        canary_version=canary_version,
+        canary_share=canary_share,
+    )
 
 
 def _retire(line: str, version: str) -> Update:
@@ -103,13 +116,14 @@ def _retire(line: str, version: str) -> Update:
     )
 
 
-def promoted_by(connection: Connection, run_id: UUID) -> Live | None:
-    """What this run has promoted."""
-    statement = select(promotions.c.line, promotions.c.epoch, promotions.c.version).where(
-        promotions.c.run_id == run_id, promotions.c.action == Action.PROMOTE.value
+def published_by(connection: Connection, run_id: UUID) -> Live | None:
+    """What this run made live: a champion, or a canary beside one."""
+    statement = select(promotions).where(
+        promotions.c.run_id == run_id,
+        promotions.c.action.in_([Action.PROMOTE, Action.CANARY]),
     )
     row = connection.execute(statement).one_or_none()
-    return None if row is None else Live(line=row.line, epoch=row.epoch, version=row.version)
+    return None if row is None else publication.pointer(row)
 
 
 def announce(client: "redis.Redis", live: Live, *, secret: bytes) -> bool:

@@ -13,10 +13,11 @@ from typing import Final
 from sqlalchemy import Engine
 
 from contract.pointer import Live
-from contract.publication import EpochMoved
+from contract.publication import Action, EpochMoved
 from contract.store import Store
 from trainer import agreement, caps, evaluations, gate, join, publish, runs
 from trainer.agreement import Suspect
+from trainer.canary import SHARES
 from trainer.candidates import Candidate, Workshop
 from trainer.evaluations import Judgement
 from trainer.examples import Example, Skipped
@@ -50,9 +51,9 @@ class Context:
 def take_up(context: Context, run: Run, *, live: Live, token: int) -> Status:
     """Runs a round to its end, from wherever it is.  Raises the refusal that ended it."""
     with context.engine.connect() as connection:
-        done = publish.promoted_by(connection, run.id)
+        done = publish.published_by(connection, run.id)
     if done is not None:
-        return _finish(context, run, Status.PROMOTED, produced=done.version)
+        return _finish_published(context, run, done)
     if live.version != run.champion:
         raise EpochMoved(f"the champion is {live.version[:12]}, the round began with another")
     if live.canary_version is not None:
@@ -63,17 +64,35 @@ def take_up(context: Context, run: Run, *, live: Live, token: int) -> Status:
     best = _best(judgements)
     if best is None:
         return _finish(context, run, Status.REJECTED if candidates else Status.NOTHING_TO_LEARN)
-    publish.promote(
+    return _finish_published(context, run, _published(context, run, best, live=live, token=token))
+
+
+def _published(context: Context, run: Run, best: Judgement, *, live: Live, token: int) -> Live:
+    """The champion's successor, or a canary beside it that its users are asked about first."""
+    then = (
+        live.then(live.version, canary_version=best.version, canary_share=SHARES[0])
+        if context.settings.trainer_canary
+        else live.then(best.version)
+    )
+    return publish.promote(
         context.engine,
         line=run.window.line,
-        version=best.version,
+        version=then.version,
         expected_epoch=live.epoch,
         token=token,
         reason=best.reason,
+        action=Action.PROMOTE if then.canary_version is None else Action.CANARY,
+        canary_version=then.canary_version,
+        canary_share=then.canary_share,
         run_id=run.id,
         evaluation_id=best.evaluation_id,
     )
-    return _finish(context, run, Status.PROMOTED, produced=best.version)
+
+
+def _finish_published(context: Context, run: Run, done: Live) -> Status:
+    if done.canary_version is None:
+        return _finish(context, run, Status.PROMOTED, produced=done.version)
+    return _finish(context, run, Status.CANARY, produced=done.canary_version)
 
 
 def _read(context: Context, run: Run) -> Split:

@@ -25,6 +25,7 @@ class Status(StrEnum):
 
     RUNNING = "running"
     PROMOTED = "promoted"
+    CANARY = "canary"
     REJECTED = "rejected"
     FAILED = "failed"
     NOTHING_TO_LEARN = "nothing_to_learn"

@@ -95,6 +95,12 @@ class TrainerSettings(BaseSettings):
 
     trainer_alpha: float = Field(default=0.05, gt=0, lt=0.5)
     """Chance of promoting a model that is no better, over all rounds against one champion."""
+    trainer_canary: bool = False
+    """Whether a candidate that passes the gate answers a tenth of the sessions, then half, before it is promoted."""
+    trainer_canary_days: float = Field(default=14.0, gt=0)
+    """A canary that is undecided after so long ends, and the champion stays."""
+    trainer_canary_look_s: float = Field(default=60.0, ge=0)
+    """How often a canary's arms are compared."""
     trainer_lease_s: float = Field(default=60.0, gt=0)
     """How long a lease outlives a trainer that stopped renewing it."""
     trainer_metrics_host: str = "127.0.0.1"

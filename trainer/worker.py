@@ -1,4 +1,4 @@
-"""The trainer's life: derive rewards, repeat the pointer, run a round whenever enough decisions were rewarded."""
+"""The trainer's life: derive rewards, repeat the pointer, watch a canary, run a round whenever enough was rewarded."""
 
 import logging
 import time
@@ -19,6 +19,7 @@ from trainer.join import Arrived, Window
 from trainer.lease import Lease
 from trainer.rounds import Context
 from trainer.runs import Run, Status
+from trainer.watch import Watch
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ class Worker:
         self._metrics = context.metrics
         self._redis = client
         self._lease = lease
+        self._watch = Watch(context)
         self._seen = 0
 
     def run(self, ending: Ending) -> None:
@@ -76,7 +78,11 @@ class Worker:
         if live is None:
             return None
         run = self._due(spec, live, token=token)
-        return None if run is None else self._round(run, live, token=token)
+        if run is not None:
+            return self._round(run, live, token=token)
+        if live.canary_version is not None and self._watch.look(live, spec, token=token):
+            self._live()
+        return None
 
     def _derive(self, spec: RewardSpec) -> None:
         derived = rewards.BATCH

@@ -135,7 +135,7 @@ class Run(Out):
     line: str
     """The line that it trained for."""
     status: str
-    """How far it came, as `promoted` or `rejected`."""
+    """How far it came, as `promoted`, `canary` or `rejected`."""
     champion: str
     """The version that it started from."""
     produced: str | None

@@ -5,13 +5,17 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pytest
 from sqlalchemy import Engine, select
+from sqlalchemy.ext.asyncio import create_async_engine
 
+from contract.records import Arm, Failure
 from contract.store import Store
-from contract.tables import decisions
+from contract.tables import decisions, failures
+from service.failures import FailureLog
 from tests import models, serving
 from tests.serving import Service, until
 
@@ -171,6 +175,85 @@ async def test_a_canary_that_could_not_be_read_is_tried_again(
         *(version, 0.5),
     )
     assert service.metric("rankloop_canary_share", line="default") == 0.5
+
+
+async def test_what_a_model_fails_is_remembered_by_arm_while_there_is_a_canary(
+    service: Service, engine: Engine, second: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing(pairs: Any, first_stage: Any) -> Any:
+        return np.full(len(pairs), np.nan)
+
+    (alone,) = service.app.state.parts.models.loaded
+    with monkeypatch.context() as patch:
+        patch.setattr(alone.scorer, "logits", nothing)
+        await service.client.post("/v1/rerank", json={"query": QUERY, "documents": DOCUMENTS})
+    await service.serves(service.publish(second, share=0.5))
+    _, canary = service.app.state.parts.models.loaded
+    monkeypatch.setattr(canary.scorer, "logits", nothing)
+
+    names = [f"session {number}" for number in range(20)]
+    codes = [
+        (
+            await service.client.post(
+                "/v1/rerank", json={"query": QUERY, "documents": DOCUMENTS, "session_id": name}
+            )
+        ).status_code
+        for name in names
+    ]
+    await until(lambda: len(failed(engine)) == codes.count(500))
+    refused = await service.client.post(
+        "/v1/rerank", json={"query": "long " * 100, "documents": DOCUMENTS}
+    )
+
+    assert set(codes) == {200, 500}
+    assert refused.status_code == 422
+    rows = failed(engine)
+    assert {(row.epoch, row.arm, row.version, row.error) for row in rows} == {
+        (2, "canary", models.version(second), "ScoresNotFinite")
+    }
+    assert len({row.session_hash for row in rows}) == len(rows)
+    assert service.metric("rankloop_failed_total", line="default", arm="canary") == len(rows)
+    assert service.metric("rankloop_failed_total", line="default", arm="champion") == 1
+
+
+async def test_failures_wait_for_postgres_and_too_many_are_counted(
+    service: Service, engine: Engine, second: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.failures.MOST", 2)
+    metrics = service.app.state.parts.metrics
+    away = create_async_engine("postgresql+psycopg://nobody@127.0.0.1:9/nothing")
+    there = create_async_engine(service.settings.database_url)
+    log = FailureLog(away, metrics=metrics)
+
+    async with log.running():
+        for _ in range(3):
+            log.offer(a_failure())
+        await asyncio.sleep(0.2)
+        before = failed(engine)
+        log._engine = there
+        await until(lambda: len(failed(engine)) == 2)
+    await there.dispose()
+
+    assert before == []
+    assert service.metric("rankloop_failures_dropped_total") == 1
+
+
+def a_failure() -> Failure:
+    return Failure(
+        decision_id=uuid4(),
+        tenant="default",
+        line="default",
+        session_hash=None,
+        epoch=1,
+        version="v",
+        arm=Arm.CANARY,
+        error="ValueError",
+    )
+
+
+def failed(engine: Engine) -> list[Any]:
+    with engine.connect() as connection:
+        return list(connection.execute(select(failures)).all())
 
 
 async def test_pairs_that_are_scored_alone_are_all_the_champions(

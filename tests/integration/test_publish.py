@@ -155,4 +155,4 @@ def test_a_rollback_does_not_count_as_the_promotion_of_a_run(engine, version, to
     promote(engine, version, token, action=Action.INIT)
 
     with engine.connect() as connection:
-        assert publish.promoted_by(connection, uuid4()) is None
+        assert publish.published_by(connection, uuid4()) is None

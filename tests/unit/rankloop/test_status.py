@@ -23,9 +23,10 @@ def promotion(epoch: int, version: str, action: str = "promote") -> dict[str, An
     }
 
 
-def evaluation(verdict: str) -> dict[str, Any]:
+def evaluation(verdict: str, kind: str = "offline") -> dict[str, Any]:
     return {
         "version": "v3",
+        "kind": kind,
         "verdict": verdict,
         "estimate": 0.01,
         "low": -0.02,
@@ -109,3 +110,11 @@ def test_a_canary_is_told_with_its_share() -> None:
 
     assert "its canary abcdefabcdef answers 10%" in text
     assert "v1 + 10% abcdefabcdef" in text
+
+
+def test_a_canary_that_nobody_judged_yet_is_not_counted_as_refused() -> None:
+    waiting = evaluation("not_enough_evidence", "canary")
+
+    counts = Overview(models=[], promotions=[], runs=[], evaluations=[waiting]).counts
+
+    assert counts["refused"] == 0

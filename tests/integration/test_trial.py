@@ -1,0 +1,440 @@
+"""A canary advances, is promoted, or is rolled back by what its users said: the real worker over planted traffic."""
+
+import secrets
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import numpy as np
+import pytest
+import redis
+from sqlalchemy import insert, select
+
+from contract import ids, publication, quarantine
+from contract.pointer import Keys, Live
+from contract.publication import Action
+from contract.store import Store
+from contract.tables import evaluations, failures, model_versions, promotions, training_runs
+from tests import logbook, models, workbench
+from trainer import publish, runs
+from trainer.candidates import Workshop
+from trainer.runs import Status
+
+UNITS = 60
+
+
+@pytest.fixture
+def settings(database_url, redis_url, tmp_path):
+    return workbench.settings(
+        database_url,
+        redis_url,
+        tmp_path,
+        trainer_canary=True,
+        trainer_canary_look_s=0.0,
+        trainer_round_min_rewards=100_000,
+    )
+
+
+@pytest.fixture
+def base(settings, tmp_path):
+    return workbench.start(settings, tmp_path / "base")
+
+
+@pytest.fixture
+def canary(base, engine, tmp_path):
+    """Begins at half the sessions."""
+    models.make(tmp_path / "canary", seed=1)
+    return begin(engine, models.manifest(tmp_path / "canary"), share=0.5)
+
+
+def begin(engine, manifest, *, share):
+    live = models.promote(engine, manifest.version, manifest=manifest, share=share)
+    with engine.begin() as connection:
+        connection.execute(publication.release_lease("default", holder="test"))
+    return live
+
+
+def plant(engine, live, *, canary, champion, units=(UNITS, UNITS), judged=1.0, **columns):
+    """Units of both arms at this epoch, and what was said of them; of each, two requests of one session."""
+    rng = np.random.default_rng(0)
+    arms = (("canary", live.canary_version, canary), ("champion", live.version, champion))
+    with engine.begin() as connection:
+        for (arm, version, value), count in zip(arms, units, strict=True):
+            for number in range(count):
+                session = secrets.token_bytes(8)
+                for said in (value, value) if number < judged * count else (None, None):
+                    decision_id = logbook.decision(
+                        connection,
+                        query="red",
+                        documents=["old", "new"],
+                        logits=[1.0, 0.0],
+                        rng=rng,
+                        ago_s=60.0,
+                        **{
+                            "arm": arm,
+                            "version": version,
+                            "epoch": live.epoch,
+                            "session_hash": session,
+                            "latency_ms": 10.0,
+                        }
+                        | columns,
+                    )
+                    if said is not None:
+                        logbook.said(connection, decision_id, said)
+
+
+def fail(engine, live, *, arm="canary", count=UNITS, error="ValueError"):
+    rows = [
+        {
+            "decision_id": ids.mint("default", secret=b"x", now=datetime.now(UTC)),
+            "epoch": live.epoch,
+            "version": live.canary_version,
+            "arm": arm,
+            "session_hash": secrets.token_bytes(8),
+            "error": error,
+        }
+        for _ in range(count)
+    ]
+    with engine.begin() as connection:
+        connection.execute(insert(failures), rows)
+
+
+def step(settings, times=1):
+    with workbench.worker(settings) as worker:
+        for _ in range(times):
+            assert worker.step() is None
+
+
+def now_live(engine):
+    with engine.connect() as connection:
+        row = connection.execute(publication.live("default")).one()
+    return publication.pointer(row), row.action, row.reason
+
+
+def verdicts(engine):
+    """Oldest first."""
+    with engine.connect() as connection:
+        statement = select(evaluations).where(evaluations.c.kind == "canary")
+        return connection.execute(statement.order_by(evaluations.c.created_at)).all()
+
+
+def status(engine, version):
+    with engine.connect() as connection:
+        statement = select(model_versions.c.status).where(model_versions.c.version == version)
+        return connection.execute(statement).scalar_one()
+
+
+def test_nobody_judged_anything_so_the_canary_is_held(settings, canary, engine):
+    step(settings, times=2)
+
+    assert now_live(engine)[0] == canary
+    (verdict,) = verdicts(engine)
+    assert (verdict.verdict, verdict.detail["step"]) == ("not_enough_evidence", "hold")
+    assert verdict.reason == "0 judged units in one arm, 50 are needed"
+    assert (verdict.estimate, verdict.low, verdict.high) == (None, None, None)
+
+
+def test_a_canary_that_its_users_like_better_is_promoted(settings, canary, engine, redis_url):
+    plant(engine, canary, canary=1.0, champion=0.0)
+
+    step(settings)
+
+    live, action, reason = now_live(engine)
+    assert (live.version, live.canary_version, action) == (
+        *(canary.canary_version, None, "promote"),
+    )
+    assert reason.startswith("it is better: gain +1.0000")
+    (verdict,) = verdicts(engine)
+    assert (verdict.verdict, verdict.clusters, verdict.estimate) == ("pass", 2 * UNITS, 1.0)
+    # Two requests of one session are one unit.
+    assert verdict.detail["stages"][0]["canary"]["reward"] == {
+        "count": UNITS,
+        "total": UNITS,
+        "squares": UNITS,
+    }
+    with engine.connect() as connection:
+        statement = select(promotions.c.evaluation_id).where(promotions.c.epoch == live.epoch)
+        assert connection.execute(statement).scalar_one() == verdict.evaluation_id
+    assert status(engine, live.version) == "champion"
+    assert announced(redis_url, settings) == live
+
+
+def test_a_canary_that_its_users_like_less_is_rolled_back_as_a_new_epoch(
+    settings, canary, engine, redis_url
+):
+    plant(engine, canary, canary=0.0, champion=1.0)
+
+    step(settings, times=2)
+
+    live, action, reason = now_live(engine)
+    assert live == canary.then(canary.version)
+    assert (action, reason) == (
+        "rollback",
+        "it is worse: gain -1.0000, between -1.0000 and -1.0000",
+    )
+    assert [each.verdict for each in verdicts(engine)] == ["refuse"]
+    assert (status(engine, canary.canary_version), status(engine, canary.version)) == (
+        *("rejected", "champion"),
+    )
+    assert announced(redis_url, settings) == live
+
+
+def test_a_canary_of_a_tenth_that_is_not_much_worse_gets_half(settings, base, engine, tmp_path):
+    models.make(tmp_path / "canary", seed=1)
+    tenth = begin(engine, models.manifest(tmp_path / "canary"), share=0.1)
+    plant(engine, tenth, canary=0.5, champion=0.5, units=(50, 450))
+
+    step(settings, times=2)
+
+    live, action, _ = now_live(engine)
+    assert (live.canary_version, live.canary_share, action) == (tenth.canary_version, 0.5, "canary")
+    # What was seen at a tenth counts on, within its own stage.
+    first, second = verdicts(engine)
+    assert (first.detail["step"], second.detail["step"]) == ("advance", "hold")
+    assert [each["share"] for each in second.detail["stages"]] == [0.1, 0.5]
+    assert second.detail["stages"][0]["champion"]["reward"]["count"] == 450
+
+
+@pytest.mark.parametrize(("passed", "found"), [(True, "promote"), (False, "canary")])
+def test_only_who_passed_the_gate_is_let_in_by_the_margin(settings, canary, engine, passed, found):
+    plant(engine, canary, canary=0.5, champion=0.5)
+    if passed:
+        pass_the_gate(engine, canary)
+
+    step(settings)
+
+    assert now_live(engine)[1] == found
+    (verdict,) = verdicts(engine)
+    assert verdict.detail["margin"] == (0.02 if passed else 0.0)
+
+
+def test_margins_sum_over_the_champions_ancestors(settings, canary, engine):
+    plant(engine, canary, canary=0.5, champion=0.5)
+    pass_the_gate(engine, canary)
+    granted(engine, canary.version, 0.05)
+    granted(engine, canary.canary_version, 0.05)
+
+    step(settings)
+
+    (verdict,) = (each for each in verdicts(engine) if each.detail.get("stages"))
+    assert (verdict.detail["margins_granted"], verdict.detail["step"]) == (0.05, "hold")
+
+
+def test_arms_that_are_judged_unequally_often_are_not_compared(settings, canary, engine):
+    plant(engine, canary, canary=1.0, champion=0.0, units=(200, 0))
+    plant(engine, canary, canary=1.0, champion=0.0, units=(0, 200), judged=0.3)
+
+    step(settings)
+
+    assert now_live(engine)[0] == canary
+    (verdict,) = verdicts(engine)
+    assert "judged unequally often" in verdict.reason
+
+
+def test_a_source_in_quarantine_judges_no_canary(settings, canary, engine):
+    plant(engine, canary, canary=1.0, champion=0.0)
+    with engine.begin() as connection:
+        connection.execute(
+            quarantine.change(
+                tenant="default",
+                source_type="CODE",
+                source_id="test",
+                quarantined=True,
+                reason="for a test",
+                actor="operator",
+            )
+        )
+
+    step(settings)
+
+    (verdict,) = verdicts(engine)
+    assert verdict.reason == "0 judged units in one arm, 50 are needed"
+    # They answered all the same.
+    assert verdict.detail["stages"][0]["canary"]["coverage"] == {
+        "count": UNITS,
+        "total": 0,
+        "squares": 0,
+    }
+
+
+def test_what_is_too_young_counts_for_nothing(settings, canary, engine, database_url, redis_url):
+    waiting = workbench.settings(
+        database_url,
+        redis_url,
+        settings.cache_dir.parent,
+        trainer_canary=True,
+        trainer_reward_wait_s=3600.0,
+    )
+    plant(engine, canary, canary=1.0, champion=0.0)
+
+    step(waiting)
+
+    assert now_live(engine)[0] == canary
+
+
+def test_a_canary_that_fails_requests_is_rolled_back_before_anybody_judged(
+    settings, canary, engine
+):
+    plant(engine, canary, canary=None, champion=None, judged=0.0)
+    fail(engine, canary)
+
+    step(settings)
+
+    live, action, reason = now_live(engine)
+    assert (live.canary_version, action) == (None, "rollback")
+    assert reason == "+50.00% of its requests fail"
+
+
+def test_one_score_that_is_no_number_ends_a_canary(settings, canary, engine):
+    fail(engine, canary, count=1, error="ScoresNotFinite")
+
+    step(settings)
+
+    assert now_live(engine)[1:] == ("rollback", "a score was not finite")
+
+
+def test_a_canary_that_is_slow_is_rolled_back(settings, base, engine, tmp_path):
+    earlier = Live(line="default", epoch=1, version=base, canary_version="nobody")
+    plant(engine, earlier, canary=None, champion=None, units=(0, 50), judged=0.0)
+    models.make(tmp_path / "canary", seed=1)
+    live = begin(engine, models.manifest(tmp_path / "canary"), share=0.5)
+    plant(engine, live, canary=0.5, champion=0.5, units=(0, 400))
+    plant(engine, live, canary=0.5, champion=0.5, units=(400, 0), latency_ms=11.0)
+
+    step(settings)
+
+    assert now_live(engine)[1:] == (
+        *("rollback", "+100.00% of its requests are slower than the champion's p99"),
+    )
+    (verdict,) = verdicts(engine)
+    assert verdict.detail["slow_ms"] == 10.0
+
+
+def test_a_frozen_line_keeps_its_canary_whatever_it_does(settings, canary, engine):
+    plant(engine, canary, canary=0.0, champion=1.0)
+    change(engine, canary, Action.FREEZE)
+
+    step(settings)
+    frozen = now_live(engine)
+    change(engine, frozen[0], Action.UNFREEZE)
+    step(settings)
+
+    assert frozen[1] == "freeze"
+    # The epochs of a freeze belong to the same trial.
+    assert now_live(engine)[1] == "rollback"
+
+
+def test_where_canaries_are_the_operators_the_evidence_is_stored_and_nothing_done(
+    settings, canary, engine
+):
+    plant(engine, canary, canary=0.0, champion=1.0)
+
+    step(settings.model_copy(update={"trainer_canary": False}))
+
+    assert now_live(engine)[0] == canary
+    assert [each.detail["step"] for each in verdicts(engine)] == ["roll_back"]
+
+
+def test_a_canary_that_is_undecided_when_its_time_is_up_ends(settings, canary, engine):
+    step(settings.model_copy(update={"trainer_canary_days": 1e-9}))
+
+    live, action, reason = now_live(engine)
+    assert (live, action) == (canary.then(canary.version), "rollback")
+    assert reason.startswith("its time is up: 0 judged units")
+
+
+def test_who_was_overtaken_does_nothing(settings, canary, engine, monkeypatch):
+    plant(engine, canary, canary=0.0, champion=1.0)
+    real = publish.promote
+
+    def overtaken(*positional, **named):
+        change(engine, canary, Action.FREEZE)
+        return real(*positional, **named)
+
+    monkeypatch.setattr(publish, "promote", overtaken)
+    step(settings)
+
+    assert now_live(engine)[1] == "freeze"
+    assert status(engine, canary.canary_version) == "candidate"
+
+
+def test_a_candidate_that_passes_the_gate_becomes_a_canary_of_a_tenth(
+    settings, base, engine, redis_url, monkeypatch
+):
+    settings = settings.model_copy(update={"trainer_round_min_rewards": 100})
+    served = Workshop(settings, Store(settings.artifacts_url), threads=1).served(base, "float32")
+    workbench.traffic(engine, served, decisions=500)
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "finish", interrupted)
+        with workbench.worker(settings) as worker, pytest.raises(KeyboardInterrupt):
+            worker.step()
+
+    with workbench.worker(settings) as worker:
+        found = worker.step()
+        watched = worker.step()
+
+    assert (found, watched) == (Status.CANARY, None)
+    live, action, _ = now_live(engine)
+    with engine.connect() as connection:
+        ((produced, ended),) = connection.execute(
+            select(training_runs.c.produced, training_runs.c.status)
+        ).all()
+    assert (live.epoch, live.version, live.canary_version, live.canary_share) == (
+        *(2, base, produced, 0.1),
+    )
+    assert (action, ended) == ("canary", "canary")
+    assert announced(redis_url, settings) == live
+    (verdict,) = verdicts(engine)
+    assert verdict.detail["passed_gate"]
+
+
+def interrupted(*_, **__):
+    raise KeyboardInterrupt
+
+
+def pass_the_gate(engine, live):
+    record(engine, live.canary_version, champion=live.version, kind="offline", detail={})
+
+
+def granted(engine, version, margin):
+    record(engine, version, champion="before", kind="canary", detail={"margin": margin})
+
+
+def record(engine, version, **columns):
+    row = {
+        "evaluation_id": uuid4(),
+        "line": "default",
+        "version": version,
+        "estimator": "none",
+        "verdict": "pass",
+        "reason": "for a test",
+    }
+    with engine.begin() as connection:
+        connection.execute(insert(evaluations).values(row | columns))
+
+
+def change(engine, live, action):
+    """What an operator does to what is live."""
+    with engine.begin() as connection:
+        lease = publication.take_lease(
+            "default", holder="operator", ttl=timedelta(minutes=1), force=True
+        )
+        connection.execute(
+            publication.promote(
+                "default",
+                live.version,
+                expected_epoch=live.epoch,
+                token=connection.execute(lease).scalar_one(),
+                actor="operator",
+                reason="for a test",
+                action=action,
+                canary_version=live.canary_version,
+                canary_share=live.canary_share,
+            )
+        )
+        connection.execute(publication.release_lease("default", holder="operator"))
+
+
+def announced(redis_url, settings):
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        document = client.hget(Keys.of("default").state, "document")
+    return Live.of_signed(document, secret=settings.secret.get_secret_value().encode())

@@ -31,6 +31,7 @@ from service.callers import Caller
 from service.keys import Scope
 from service.metrics import Metrics
 from service.settings import ServiceSettings
+from tests import models
 from tests.conftest import TEMPLATE, _rendered, _run
 
 SECRET = b"not much of a secret"
@@ -146,3 +147,17 @@ async def memory(memory_url: str, redis_url: str, tmp_path: Path) -> AsyncIterat
                 name=name,
             )
     await engine.dispose()
+
+
+@pytest.fixture
+def first(tmp_path: Path) -> Path:
+    """A version to serve."""
+    models.make(tmp_path / "first", seed=1)
+    return tmp_path / "first"
+
+
+@pytest.fixture
+def second(tmp_path: Path) -> Path:
+    """One that ranks otherwise."""
+    models.make(tmp_path / "second", seed=2)
+    return tmp_path / "second"

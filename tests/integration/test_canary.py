@@ -24,18 +24,6 @@ QUERY = "who wrote it"
 
 
 @pytest.fixture
-def first(tmp_path: Path) -> Path:
-    models.make(tmp_path / "first", seed=1)
-    return tmp_path / "first"
-
-
-@pytest.fixture
-def second(tmp_path: Path) -> Path:
-    models.make(tmp_path / "second", seed=2)
-    return tmp_path / "second"
-
-
-@pytest.fixture
 async def service(
     tmp_path: Path, engine: Engine, database_url: str, redis_url: str, first: Path
 ) -> AsyncIterator[Service]:

@@ -296,6 +296,20 @@ def train(context: typer.Context, *, home: HomeFolder = Path(".rankloop")) -> No
     _hand_over("trainer.reader_commands", context.args, home)
 
 
+@app.command()
+def register(
+    folder: Annotated[
+        Path, typer.Argument(help="Of a version, such as `train` makes: trained/candidate.")
+    ],
+    *,
+    line: Line = None,
+    home: HomeFolder = Path(".rankloop"),
+) -> None:
+    """Make a version known to a line; `canary` or `promote` then lets it serve."""
+    of_line = [] if line is None else ["--line", line]
+    _hand_over("trainer.register", ["--version", str(folder), *of_line], home)
+
+
 def _hand_over(module: str, arguments: list[str], home: Path) -> NoReturn:
     """Another process's command takes our place."""
     from rankloop.home import Home

@@ -21,6 +21,8 @@ Texts: TypeAlias = tuple[str, str]
 """Query and document."""
 
 BATCH_TOKENS: Final = 2_048
+AT_ONCE: Final = 512
+"""Pairs that are sorted by length together, and in memory before they are kept."""
 
 
 class Activations:
@@ -47,19 +49,36 @@ class Activations:
         return pad_sequence(states, batch_first=True).float(), mask_PT.long()
 
     def keep(self, wanted: Sequence[Texts]) -> None:
-        """Computes what is missing, ahead of its use."""
-        self._found(wanted)
+        """Computes what is missing, ahead of its use, until the budget is spent; older pairs make room.
+
+        wanted: the most wanted first.
+        """
+        missing = [texts for texts in dict.fromkeys(wanted) if texts not in self._kept]
+        known = set(wanted)
+        older = iter([texts for texts in self._kept if texts not in known])
+        for start in range(0, len(missing), AT_ONCE):
+            for texts, states_TH in self._computed(missing[start : start + AT_ONCE]):
+                while not self._is_room(states_TH) and (oldest := next(older, None)) is not None:
+                    self._left_bytes += _bytes(self._kept.pop(oldest))
+                if not self._is_room(states_TH):
+                    return
+                self._put(texts, states_TH)
 
     def _found(self, wanted: Sequence[Texts]) -> dict[Texts, Tensor]:
         missing = [texts for texts in dict.fromkeys(wanted) if texts not in self._kept]
         found = {texts: self._kept[texts] for texts in wanted if texts in self._kept}
         for texts, states_TH in self._computed(missing):
             found[texts] = states_TH
-            size = states_TH.numel() * states_TH.element_size()
-            if size <= self._left_bytes:
-                self._left_bytes -= size
-                self._kept[texts] = states_TH
+            if self._is_room(states_TH):
+                self._put(texts, states_TH)
         return found
+
+    def _is_room(self, states_TH: Tensor) -> bool:
+        return _bytes(states_TH) <= self._left_bytes
+
+    def _put(self, texts: Texts, states_TH: Tensor) -> None:
+        self._left_bytes -= _bytes(states_TH)
+        self._kept[texts] = states_TH
 
     @torch.no_grad()
     def _computed(self, missing: Sequence[Texts]) -> Iterator[tuple[Texts, Tensor]]:
@@ -74,6 +93,10 @@ class Activations:
             )
             for row, index in enumerate(chosen):
                 yield missing[index], states_PTH[row, : len(pairs[index].ids)].half()
+
+
+def _bytes(states_TH: Tensor) -> int:
+    return states_TH.numel() * states_TH.element_size()
 
 
 def _by_length(pairs: Sequence[Pair]) -> Iterator[list[int]]:

@@ -53,6 +53,8 @@ def load(base: str, *, max_length: int = 512) -> Base:
     """`minilm`, a local folder or a Hugging Face id.  Raises `BaseRefused`."""
     if base == MINILM:
         return minilm(max_length=max_length)
+    if Path(base).is_dir():  # found again from wherever a trainer is started
+        base = str(Path(base).resolve())
     config = _config(base)
     if config.model_type not in FAMILIES:
         message = f"{base} is a {config.model_type} model: take one of {', '.join(FAMILIES)}"

@@ -1,8 +1,9 @@
 """How much better would another policy have done? Estimates from the log alone, with intervals and doubts.
 
 Weights are probabilities of the prefix that made the answer: of the policy asked about, over the propensity with which
-the prefix was shown. It ends with the last cited document, or with the last used one where nothing is cited: what a
-reader passed over after that has not shaped the answer, so the ratio up to there is unbiased, as at any stopping time.
+the prefix was shown. It ends with the last cited document, or with the last used one where nothing is cited. Where what
+a reader passed over after that has not shaped the answer nor what it cites, the last cited place is a stopping time and
+the ratio up to there is unbiased; then the weights are balanced too. Where they are not, nothing is cut off.
 All decisions count, with the propensity of the mixture of greedy and sampled answers, whichever way the coin fell:
 explored answers with the mixture's propensity would be a biased sample. What is estimated is the Plackett-Luce
 component of the policies; of a greedy rule that was never shown, a log says nothing.
@@ -57,6 +58,10 @@ class Evidence:
     """Share of the candidate's rankings that the log could not have shown."""
     balance: float = 0.0
     """How many standard errors the mean of Dw over the used prefixes is off 0, were the logged propensities right."""
+    is_cut: bool = True
+    """Whether prefixes end with the last cited document, and not with the last used one."""
+    first_step_share: float = 1.0
+    """The effective share that weights of first steps alone would have, in expectation and not as they were logged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,13 +140,15 @@ def weight_change(evidence: Evidence) -> Floats:
 def effective_share(evidence: Evidence) -> float:
     """(sum w)^2 / (I sum w^2) over explored answers, w = pi_candidate over the policy they were sampled from.
 
-    Of explored answers alone, so that it tells how far the candidate is and not how seldom one explores.
+    Of explored answers alone, so that it tells how far the candidate is and not how seldom one explores. At most what
+    is expected of first steps: weights only spread as steps are added, and a log can miss the few large ones.
     """
     explored = evidence.explored & np.isfinite(evidence.log_sampled)
     weight = np.exp(evidence.log_candidate[explored] - evidence.log_sampled[explored])
     if not weight.any():
         return 0.0
-    return float(weight.sum() ** 2 / (len(weight) * (weight**2).sum()))
+    logged = float(weight.sum() ** 2 / (len(weight) * (weight**2).sum()))
+    return min(logged, evidence.first_step_share)
 
 
 def doubts(evidence: Evidence, *, expected_gain: float) -> list[Doubt]:

@@ -10,13 +10,14 @@ from typing import Final, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import log_softmax, logsumexp
 
 from contract import plackett_luce
 from contract.plackett_luce import Positions
 from contract.policy import choose, log_prob_sampled
 from contract.records import Candidate, Decision
 from trainer import calibration
-from trainer.estimators import Evidence
+from trainer.estimators import BALANCE, Evidence
 from trainer.examples import Example
 from trainer.splits import cluster
 
@@ -24,6 +25,9 @@ Floats: TypeAlias = NDArray[np.float64]
 
 DRAWS: Final = 2_000
 """Prefixes drawn anew, of all decisions together, to know how far weights spread."""
+
+LARGE: Final = 700.0
+"""Nats: more would overflow."""
 
 
 class Scores(Protocol):
@@ -49,9 +53,17 @@ def gather(
     *,
     rng: np.random.Generator,
 ) -> Evidence:
-    """The log-probabilities of the prefixes that made the answers, by the files that serve."""
+    """The log-probabilities of the prefixes that made the answers, by the files that serve.
+
+    A reader that reads the whole prompt before it cites chooses where a prefix ends by what comes after it. Then the
+    weights of cut prefixes are off balance, and whole ones are taken.
+    """
     answers = _PlackettLuce(_Memory(champion), champion.temperature)
     asks = _as_sure_as(answers, candidate, examples)
+    balance = _balance(examples, asks, answers, rng=rng)
+    is_cut = abs(balance.cited) <= BALANCE
+    if not is_cut:  # an answer that cites nothing is made of all that was used
+        examples = [replace(example, cited=frozenset()) for example in examples]
     return Evidence(
         log_candidate=np.array([asks.log_p(each.prefix, each.decision) for each in examples]),
         log_champion=np.array([answers.log_p(each.prefix, each.decision) for each in examples]),
@@ -62,7 +74,9 @@ def gather(
         observed=np.array([example.weight for example in examples]),
         cluster=np.array([cluster(example.query_sha256) for example in examples], dtype=np.int64),
         unsupported=_unsupported(examples, asks, rng=rng),
-        balance=_balance(examples, asks, answers, rng=rng),
+        balance=balance.used,
+        is_cut=is_cut,
+        first_step_share=_first_step_share(examples, asks),
     )
 
 
@@ -96,6 +110,11 @@ class _PlackettLuce:
         logits = self.memory.logits(decision)
         return float(log_prob_sampled(logits, prefix, policy, ranked_by=decision.logits)[-1])
 
+    def first_step(self, decision: Decision) -> Floats:
+        """(M,) nats: each sampled candidate comes first; by its place in the greedy order that was logged."""
+        best = plackett_luce.greedy(decision.logits)[: decision.policy.sampled]
+        return np.asarray(log_softmax(self.memory.logits(decision)[best] / self.temperature))
+
     def sample(self, decision: Decision, rng: np.random.Generator, *, top_n: int) -> Positions:
         """A ranking drawn from its own best candidates, whatever the log could show."""
         policy = replace(decision.policy, temperature=self.temperature, epsilon=1.0, max_fall=None)
@@ -117,29 +136,41 @@ def _as_sure_as(
     return _PlackettLuce(memory, temperature)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Balance:
+    """How many standard errors the mean of Dw is off 0."""
+
+    used: float
+    """Over the used prefixes: 0 in expectation, were the logged propensities right."""
+    cited: float
+    """Over those that end with the last cited document: 0 too, were that a stopping time."""
+
+
 def _balance(
     examples: Sequence[Example],
     asks: _PlackettLuce,
     answers: _PlackettLuce,
     *,
     rng: np.random.Generator,
-) -> float:
-    """How many standard errors the mean of Dw over the used prefixes is off 0.
+) -> _Balance:
+    """By the error that the logged propensities imply, from prefixes drawn anew, and not by the spread that is seen.
 
-    The error is the one that the logged propensities imply, from prefixes drawn anew, and not the spread that is seen:
-    weights have a long tail, and a log that misses it has a mean too low and a spread too small at once. Decisions
-    were drawn independently, those about one query too.
+    Weights have a long tail, and a log that misses it has a mean too low and a spread too small at once. Decisions
+    were drawn independently, those about one query too. Stopped earlier, weights spread less: of the cited prefixes the
+    error is at most that.
     """
     if not examples:
-        return 0.0
+        return _Balance(used=0.0, cited=0.0)
 
     def change(decision: Decision, shown: Positions, log_beta: float) -> float:
         gained, lost = asks.log_p(shown, decision), answers.log_p(shown, decision)
         return float(np.exp(gained - log_beta) - np.exp(lost - log_beta))
 
-    def logged(example: Example) -> float:
-        choice, k = example.decision.choice, example.used
-        return change(example.decision, choice.shown[:k], choice.cum_log_propensity[k - 1])
+    def logged(example: Example, *, places: int) -> float:
+        choice = example.decision.choice
+        return change(
+            example.decision, choice.shown[:places], choice.cum_log_propensity[places - 1]
+        )
 
     def drawn(example: Example) -> float:
         decision = example.decision
@@ -148,8 +179,30 @@ def _balance(
 
     times = ceil(DRAWS / len(examples))
     variance = sum(drawn(example) ** 2 for example in examples for _ in range(times)) / times
-    total = sum(logged(example) for example in examples)
-    return total / sqrt(variance) if variance else 0.0
+    if not variance:
+        return _Balance(used=0.0, cited=0.0)
+    used = sum(logged(example, places=example.used) for example in examples)
+    cited = sum(logged(example, places=example.reach) for example in examples)
+    return _Balance(used=used / sqrt(variance), cited=cited / sqrt(variance))
+
+
+def _first_step_share(examples: Sequence[Example], asks: _PlackettLuce) -> float:
+    """1 / mean_i sum_a p(a)^2 / q(a), over all first steps a: p of the candidate, q of what was sampled from.
+
+    The mean is that of p / q over what the candidate would show. A log holds what q showed: where p is large and q
+    is tiny it holds nothing, and the weights that it does hold look even.
+    """
+    if not examples:
+        return 1.0
+
+    def spread(decision: Decision) -> float:
+        if decision.policy.max_fall == 0:  # the greedy order, whoever asks
+            return 1.0
+        best = plackett_luce.greedy(decision.logits)[: decision.policy.sampled]
+        log_q = log_softmax(decision.logits[best] / decision.policy.temperature)
+        return float(np.exp(logsumexp(2 * asks.first_step(decision) - log_q).clip(max=LARGE)))
+
+    return 1 / float(np.mean([spread(example.decision) for example in examples]))
 
 
 def _unsupported(

@@ -32,6 +32,7 @@ class Skipped(StrEnum):
     SUSPECTED = "source_suspected"
     OVER_SOURCE_SHARE = "over_source_share"
     OVER_TENANT_SHARE = "over_tenant_share"
+    READER_GONE = "reader_gone"
 
 
 class Origin(NamedTuple):
@@ -62,6 +63,8 @@ class Example:
     """Whether it was first rewarded in the window, and is not only replayed: true in one window alone."""
     weight: float = 1.0
     """How many decisions it stands for: 1 / P(its reward is observed), `MAX_WEIGHT` at most."""
+    reader: str | None = None
+    """The language model that answered, as the app calls it."""
     origins: frozenset[Origin] = frozenset()
     """Whose statements count in its reward and its credits."""
 
@@ -118,6 +121,7 @@ def example(
         query_sha256=row["query_sha256"],
         fresh=reward["first_rewarded"] >= xid_from,
         weight=observed_weight(reward["observation"] or 1.0),
+        reader=row["reader"],
         origins=frozenset(Origin(row["tenant"], each.source, each.source_id) for each in heard),
     )
 

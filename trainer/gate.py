@@ -42,6 +42,8 @@ MAX_NDCG_DROP: Final = 0.01
 GOLDEN_ALPHA: Final = 0.05
 """A fall that comes by chance more often than this is none: the set is small."""
 DEPTH: Final = 10
+MIN_GROUPS: Final = 20
+"""Clusters of a replay, where several queries belong together."""
 MIN_CHANGED: Final = 20
 """Queries whose used documents must differ: the mean of fewer differences is far from normal."""
 NOTHING: Final = 1e-4
@@ -188,7 +190,8 @@ def _told(gain: Estimate, played: Played, asked: Replay, *, alpha: float) -> dic
         "budget": asked.budget,
         "calls_wanted": played.calls + asked.calls_wanted,
         "unasked": played.unasked,
-        "clusters_needed": clusters_until(gain, alpha),
+        "queries": played.queries,
+        "queries_needed": _queries_until(gain, played, alpha=alpha),
     }
 
 
@@ -198,7 +201,13 @@ def _answer_of_replay(
     bounds = _bounds(gain, alpha=alpha, low=low)
     short = _too_few(gain, played)
     if short is None:
-        answer, reason = _settled(gain, alpha=alpha, low=low, needed=clusters_until(gain, alpha))
+        answer, reason = _settled(
+            gain,
+            alpha=alpha,
+            low=low,
+            queries=played.queries,
+            needed=_queries_until(gain, played, alpha=alpha),
+        )
         if answer is not Answer.NOT_ENOUGH_EVIDENCE:
             return answer, reason
     else:
@@ -208,13 +217,21 @@ def _answer_of_replay(
     return Answer.NOT_ENOUGH_EVIDENCE, reason
 
 
+def _queries_until(gain: Estimate, played: Played, *, alpha: float) -> int | None:
+    """Were there as many in each cluster."""
+    needed = clusters_until(gain, alpha)
+    return None if needed is None else ceil(needed * played.queries / gain.clusters)
+
+
 def _too_few(gain: Estimate, played: Played) -> str | None:
-    if gain.clusters < MIN_CLUSTERS:
-        return f"{Doubt.FEW_QUERIES}: {gain.clusters}; it takes {MIN_CLUSTERS}"
+    if played.queries < MIN_CLUSTERS:
+        return f"{Doubt.FEW_QUERIES}: {played.queries}; it takes {MIN_CLUSTERS}"
+    if gain.clusters < MIN_GROUPS:
+        return f"the queries are about {gain.clusters} articles; it takes {MIN_GROUPS}"
     if not played.changed:
         return "both models would use the same documents; no number of queries would do"
     if played.changed < MIN_CHANGED:
-        needed = ceil(gain.clusters * MIN_CHANGED / played.changed)
+        needed = ceil(played.queries * MIN_CHANGED / played.changed)
         return (
             f"used documents differ for {played.changed} queries; it takes {MIN_CHANGED},"
             f" of about {needed} queries"
@@ -256,6 +273,7 @@ def offline(
             "doubts": [doubt.name.lower() for doubt in doubted],
             "unsupported": evidence.unsupported,
             "balance": evidence.balance,
+            "prefix": "cited" if evidence.is_cut else "used",
             "explored": int(evidence.explored.sum()),
             "mean_reward": float(evidence.reward.mean()) if examples else None,
             "expected_gain": expected_gain,
@@ -270,10 +288,18 @@ def _answer(gain: Estimate, doubted: Sequence[Doubt], *, alpha: float) -> tuple[
         return Answer.NOT_ENOUGH_EVIDENCE, f"{Doubt.FEW_QUERIES}: {gain.clusters}; gain {bounds}"
     if doubted:
         return Answer.REFUSE, "; ".join(doubted)
-    return _settled(gain, alpha=alpha, low=gain.low(alpha), needed=gain.clusters_needed(alpha))
+    return _settled(
+        gain,
+        alpha=alpha,
+        low=gain.low(alpha),
+        queries=gain.clusters,
+        needed=gain.clusters_needed(alpha),
+    )
 
 
-def _settled(gain: Estimate, *, alpha: float, low: float, needed: int | None) -> tuple[Answer, str]:
+def _settled(
+    gain: Estimate, *, alpha: float, low: float, queries: int, needed: int | None
+) -> tuple[Answer, str]:
     """What an estimate says that is believed.
 
     low: its lower bound.  needed: queries until that reaches 0.
@@ -284,7 +310,7 @@ def _settled(gain: Estimate, *, alpha: float, low: float, needed: int | None) ->
     if gain.high(alpha) < -NOTHING:
         return Answer.REFUSE, f"it is worse: gain {bounds}"
     more = "no number of queries would do" if needed is None else f"about {needed} queries would do"
-    return Answer.NOT_ENOUGH_EVIDENCE, f"gain {bounds}; with {gain.clusters} queries; {more}"
+    return Answer.NOT_ENOUGH_EVIDENCE, f"gain {bounds}; with {queries} queries; {more}"
 
 
 def _bounds(gain: Estimate, *, alpha: float, low: float) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Self, cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by, distinct_on
 
 from contract import quarantine
@@ -115,8 +115,9 @@ def read(connection: Connection, window: Window, *, limit: int) -> Joined:
     skipped: Counter[Skipped] = Counter()
     examples: list[Example] = []
     spec = named(connection, window.spec_id, window.spec_version)
+    bodies: dict[str, str] = {}
     for chunk in _chunks(_latest_rewards(connection, window, limit=limit)):
-        found = _decisions(connection, list(chunk))
+        found = _decisions(connection, list(chunk), bodies)
         said = feedback_of(connection, list(chunk), before=window.xid_to)
         silenced = set(connection.scalars(quarantine.silenced(list(chunk))))
         for decision_id, reward in chunk.items():
@@ -167,6 +168,19 @@ def _latest_rewards(
     connection: Connection, window: Window, *, limit: int
 ) -> dict[UUID, Mapping[str, Any]]:
     """The last revision before the end of the window of each of the newest decisions, oldest first."""
+    asked = and_(
+        rewards.c.line == window.line,
+        rewards.c.spec_id == window.spec_id,
+        rewards.c.spec_version == window.spec_version,
+        rewards.c.xid < as_xid(window.xid_to),
+    )
+    newest = (
+        select(rewards.c.decision_id)
+        .where(asked)
+        .distinct()
+        .order_by(rewards.c.decision_id.desc())
+        .limit(limit)
+    )
     first_rewarded = (
         func.min(rewards.c.xid, type_=Xid8())
         .filter(rewards.c.reward.is_not(None))
@@ -181,14 +195,8 @@ def _latest_rewards(
             first_rewarded.label("first_rewarded"),
         )
         .ext(distinct_on(rewards.c.decision_id))
-        .where(
-            rewards.c.line == window.line,
-            rewards.c.spec_id == window.spec_id,
-            rewards.c.spec_version == window.spec_version,
-            rewards.c.xid < as_xid(window.xid_to),
-        )
+        .where(asked, rewards.c.decision_id.in_(newest))
         .order_by(rewards.c.decision_id.desc(), rewards.c.revision.desc())
-        .limit(limit)
     )
     rows = connection.execute(statement).mappings().all()
     return {row["decision_id"]: cast("Mapping[str, Any]", row) for row in reversed(rows)}
@@ -200,10 +208,19 @@ def _chunks(latest: Mapping[UUID, Mapping[str, Any]]) -> Iterator[dict[UUID, Map
         yield {decision_id: latest[decision_id] for decision_id in ids[start : start + CHUNK]}
 
 
-def _decisions(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Mapping[str, Any]]:
-    """Each decision with its answer and its texts."""
-    rows = connection.execute(_with_texts(ids)).mappings()
-    return {row["decision_id"]: cast("Mapping[str, Any]", row) for row in rows}
+def _decisions(
+    connection: Connection, ids: Sequence[UUID], bodies: dict[str, str]
+) -> dict[UUID, Mapping[str, Any]]:
+    """Each decision with its answer and its texts.
+
+    bodies: texts that are known; many decisions share a passage, and memory holds it once.
+    """
+    found: dict[UUID, Mapping[str, Any]] = {}
+    for row in connection.execute(_with_texts(ids)).mappings():
+        listed = row["documents"] or []
+        shared = [None if body is None else bodies.setdefault(body, body) for body in listed]
+        found[row["decision_id"]] = {**cast("Mapping[str, Any]", row), "documents": shared}
+    return found
 
 
 def _with_texts(ids: Sequence[UUID]) -> Select[Any]:
@@ -227,6 +244,7 @@ def _with_texts(ids: Sequence[UUID]) -> Select[Any]:
             answers.c.used_k,
             answers.c.used,
             answers.c.citations,
+            answers.c.model.label("reader"),
             query.c.body.label("query"),
             query.c.sha256.label("query_sha256"),
             bodies.label("documents"),

@@ -29,6 +29,11 @@ class Metrics:
         self.rounds = Counter(
             "rankloop_trainer_rounds", "Rounds ended", ["status"], registry=self.registry
         )
+        self.failed_polls = Counter(
+            "rankloop_trainer_failed_polls",
+            "Polls that ended in an error, the database away not counted",
+            registry=self.registry,
+        )
         self.round_seconds = Histogram(
             "rankloop_trainer_round_seconds",
             "How long rounds take",

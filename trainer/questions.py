@@ -21,6 +21,8 @@ class Question:
     text: str
     candidates: tuple[Candidate, ...]
     answers: tuple[str, ...]
+    group: str
+    """Its article or story: what is learned of one of its questions may be true of all."""
 
     @property
     def listing(self) -> Listing:
@@ -55,11 +57,17 @@ def sides(
 
 
 def requests(asked: Sequence[Question], *, used: int) -> list[Request]:
-    """As a replay takes them; each question is a cluster of its own."""
+    """As a replay takes them; the questions about one article are a cluster."""
     return [
-        Request(query=each.text, candidates=each.candidates, used=used, cluster=number)
-        for number, each in enumerate(asked)
+        Request(query=each.text, candidates=each.candidates, used=used, cluster=cluster)
+        for each, cluster in zip(asked, clusters(asked), strict=True)
     ]
+
+
+def clusters(asked: Sequence[Question]) -> list[int]:
+    """A number for the group of each."""
+    numbers = {each.group: number for number, each in enumerate(asked)}
+    return [numbers[each.group] for each in asked]
 
 
 def _drawn(
@@ -85,4 +93,5 @@ def _question(dataset: Dataset, question: datasets.Question, *, candidates: int)
             for found in dataset.candidates(question, n=candidates)
         ),
         answers=question.answers,
+        group=question.group,
     )

@@ -18,10 +18,10 @@ import numpy as np
 from ir_measures.measures import Measure
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from scipy.stats import t as student
 
 from contract import plackett_luce
 from contract.records import Candidate
+from trainer.estimators import mean
 
 Floats: TypeAlias = NDArray[np.float64]
 Qrels: TypeAlias = Mapping[str, Mapping[str, int]]
@@ -148,14 +148,10 @@ class Mean:
     high: float
 
     @classmethod
-    def of(cls, values: Floats) -> "Mean":
-        """values: (n,) one for each query."""
-        value = float(values.mean())
-        if len(values) < 2:  # noqa: PLR2004
-            return cls(value=value, low=float("-inf"), high=float("inf"))
-        error = float(values.std(ddof=1) / np.sqrt(len(values)))
-        half = float(student.ppf(1 - ALPHA / 2, len(values) - 1)) * error
-        return cls(value=value, low=value - half, high=value + half)
+    def of(cls, values: Floats, clusters: NDArray[np.int64] | None = None) -> "Mean":
+        """values: (n,) one for each query.  clusters: (n,) what belongs together, where a query is not alone."""
+        found = mean(values, np.arange(len(values)) if clusters is None else clusters)
+        return cls(value=found.value, low=found.low(ALPHA / 2), high=found.high(ALPHA / 2))
 
 
 def _listed(line: str, place: str) -> Listed:

@@ -21,6 +21,10 @@ PATIENCE: Final = timedelta(days=365)
 """The others wait for the next round as long as it takes; that a rank has died is noticed at once."""
 
 
+class RanksParted(Exception):
+    """One of several ranks failed while they trained: they are no group any more, and all have to start again."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranks:
     """This process among those that train together."""
@@ -72,10 +76,18 @@ class Ranks:
 
     @contextmanager
     def together(self, task: object) -> Iterator[None]:
-        """The first gives the others a task and does it with them; if it fails they end, and `torchrun` with them."""
-        self._send(task)
+        """The first gives the others a task and does it with them; if it fails they end, and `torchrun` with them.
+
+        Raises `RanksParted` in place of an error, where there are others.
+        """
         try:
+            self._send(task)
             yield
+        except Exception as failure:
+            if self.size == 1:
+                raise
+            self._leave()
+            raise RanksParted(f"{type(failure).__name__}: {failure}") from failure
         except BaseException:
             self._leave()
             raise

@@ -20,6 +20,8 @@ from rankloop.client.retries import Retries
 from trainer import prompts
 from trainer.replay import Unanswered
 
+UNNAMED: Final = "default"
+"""What servers of one model are asked for."""
 MAX_TOKENS: Final = 20
 TIMEOUT_S: Final = 300.0
 """A model on a CPU may take minutes."""
@@ -58,8 +60,9 @@ class Llm:
 
     @property
     def name(self) -> str:
-        """Who answers, and how: another name gives other answers."""
-        return f"{self.model}/{self.api}/{self.max_tokens}"
+        """Who answers, and how: another name gives other answers.  Without a name of its own, it is its URL."""
+        who = str(self.client.base_url) if self.model == UNNAMED else self.model
+        return f"{who}/{self.api}/{self.max_tokens}"
 
     def complete(self, prompt: str) -> str:
         """One line, at temperature 0; sent again while that may help.  Raises `Unanswered`."""

@@ -50,7 +50,7 @@ def train(
     out: Annotated[Path, typer.Option(help="Versions, report and answers go there.")] = Path(
         "trained"
     ),
-    model: Annotated[str, typer.Option(help="The reader's name at that API.")] = "default",
+    model: Annotated[str, typer.Option(help="The reader's name at that API.")] = readers.UNNAMED,
     api: Annotated[Api, typer.Option(help="Which of its endpoints is asked.")] = Api.CHAT,
     at_once: Annotated[int, typer.Option(min=1, help="Calls that wait at the same time.")] = 4,
     max_calls: Annotated[

@@ -66,7 +66,7 @@ class Row:
     before: float
     after: float
     gain: Mean
-    """Paired by question."""
+    """Paired by question, clustered by article."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -299,13 +299,21 @@ def _rows(
             ]
         )
 
-    return tuple(_row(metric, worth(metric, before), worth(metric, after)) for metric in Metric)
+    clusters = np.array(questions.clusters(held_out))
+    return tuple(
+        _row(metric, worth(metric, before), worth(metric, after), clusters) for metric in Metric
+    )
 
 
-def _row(metric: Metric, before: NDArray[np.float64], after: NDArray[np.float64]) -> Row:
+def _row(
+    metric: Metric,
+    before: NDArray[np.float64],
+    after: NDArray[np.float64],
+    clusters: NDArray[np.int64],
+) -> Row:
     return Row(
         metric=metric,
         before=float(before.mean()),
         after=float(after.mean()),
-        gain=Mean.of(after - before),
+        gain=Mean.of(after - before, clusters),
     )

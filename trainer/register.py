@@ -1,4 +1,7 @@
-"""`python -m trainer.register --base minilm`: gives a line its first version, unless it has one."""
+"""`python -m trainer.register --base minilm`: gives a line its first version, unless it has one.
+
+`--version FOLDER` makes one more version known, such as one that `rankloop train` made: it serves once it is promoted.
+"""
 
 import argparse
 import logging
@@ -11,7 +14,8 @@ from typing import Final
 from pydantic import ValidationError
 from sqlalchemy import Engine, create_engine
 
-from contract import publication
+from contract import artifact, publication
+from contract.artifact import MANIFEST, ArtifactRejected, Manifest
 from contract.publication import Action
 from contract.refusals import Refusal
 from contract.store import Store
@@ -28,20 +32,48 @@ class LineBusy(Refusal):
     """A trainer holds the lease of this line, and yet the line has no version."""
 
 
+class NothingServes(Refusal):
+    """The line has no version yet: it starts from a base."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     parser = argparse.ArgumentParser(prog="python -m trainer.register", description=__doc__)
     parser.add_argument("--base", default=base.MINILM, help="minilm, a folder or a hub id")
+    parser.add_argument("--version", type=Path, metavar="FOLDER", help="of a complete version")
     parser.add_argument("--line", help="RANKLOOP_LINE where it is not given")
     options = parser.parse_args(arguments)
     try:
         settings = TrainerSettings()
+        version = (
+            register(settings, base=options.base, line=options.line)
+            if options.version is None
+            else add(settings, options.version, line=options.line)
+        )
     except ValidationError as error:
         sys.stderr.write("".join(f"{problem['msg']}\n" for problem in error.errors()))
         return 2
-    version = register(settings, base=options.base, line=options.line)
+    except (ArtifactRejected, NothingServes) as refusal:
+        sys.stderr.write(f"{refusal}\n")
+        return 1
     sys.stdout.write(f"{version}\n")
     return 0
+
+
+def add(settings: TrainerSettings, folder: Path, *, line: str | None = None) -> str:
+    """Returns the name of the folder's version, known to the line now.  Raises `ArtifactRejected`, `NothingServes`."""
+    if not (folder / MANIFEST).is_file():
+        message = f"{folder} holds no version: there is no {MANIFEST}"
+        raise ArtifactRejected(message)
+    artifact.verified(folder, Manifest.of_json((folder / MANIFEST).read_bytes()).version)
+    asked = line or settings.line
+    engine = create_engine(settings.database_url)
+    try:
+        if _live(engine, asked) is None:
+            raise NothingServes(f"line {asked} serves nothing yet; start it from a base first")
+        return publish.store_version(Store(settings.artifacts_url), engine, folder, line=asked)
+    finally:
+        engine.dispose()
 
 
 def register(settings: TrainerSettings, *, base: str, line: str | None = None) -> str:

@@ -39,7 +39,7 @@ class Request:
     used: int
     """k: how many documents the reader reads."""
     cluster: int
-    """The query, as a number."""
+    """The query, as a number, or what else it has in common with others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +70,8 @@ class Played:
     """(P,) value of the candidate's answer less that of the champion's."""
     cluster: NDArray[np.int64]
     """(P,)."""
+    queries: int
+    """Distinct ones."""
     changed: int
     """Queries among them whose used documents differ."""
     calls: int
@@ -112,10 +114,10 @@ class Replay:
         return Played(
             difference=np.array([self._difference(pair) for pair in afforded], dtype=np.float64),
             cluster=np.array([pair.cluster for pair in afforded], dtype=np.int64),
-            changed=len({pair.cluster for pair in afforded if pair.is_changed}),
+            queries=_queries(afforded),
+            changed=_queries([pair for pair in afforded if pair.is_changed]),
             calls=len(asks),
-            unasked=len({pair.cluster for pair in self.pairs})
-            - len({pair.cluster for pair in afforded}),
+            unasked=_queries(self.pairs) - _queries(afforded),
         )
 
     def _difference(self, pair: Pair) -> float:
@@ -151,6 +153,10 @@ def _afforded(pairs: Sequence[Pair], known: set[str], *, budget: int) -> Iterato
         if len(paid) > budget:
             return
         yield pair
+
+
+def _queries(pairs: Sequence[Pair]) -> int:
+    return len({pair.query for pair in pairs})
 
 
 def _name(query: str, documents: Sequence[str]) -> str:

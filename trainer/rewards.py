@@ -107,7 +107,10 @@ def _of_json(definition: Mapping[str, Any]) -> RewardSpec:
 
 
 def _due(spec: RewardSpec, *, line: str, now: datetime) -> Select[Any]:
-    """Decisions of the line that are old enough, and about which more was said than we know."""
+    """Decisions of the line that are old enough, and about which more was said than we know.
+
+    It starts from what was said: most decisions are never judged.
+    """
     last = (
         select(rewards.c.revision, rewards.c.feedback_count)
         .where(
@@ -119,10 +122,13 @@ def _due(spec: RewardSpec, *, line: str, now: datetime) -> Select[Any]:
         .limit(1)
         .lateral("last")
     )
+    since = ids.earliest(now - timedelta(seconds=spec.reopen_s))
+    until = ids.earliest(now - timedelta(seconds=spec.wait_s))
     count = (
-        select(func.count().label("rows"))
-        .where(feedback.c.decision_id == decisions.c.decision_id)
-        .lateral("said")
+        select(feedback.c.decision_id, func.count().label("rows"))
+        .where(feedback.c.decision_id >= since, feedback.c.decision_id < until)
+        .group_by(feedback.c.decision_id)
+        .subquery("said")
     )
     return (
         select(
@@ -132,12 +138,12 @@ def _due(spec: RewardSpec, *, line: str, now: datetime) -> Select[Any]:
             func.coalesce(last.c.revision, 0).label("revision"),
         )
         .select_from(decisions)
-        .join(count, literal(True))  # noqa: FBT003 -- SQL's ON true
-        .outerjoin(last, literal(True))  # noqa: FBT003
+        .join(count, count.c.decision_id == decisions.c.decision_id)
+        .outerjoin(last, literal(True))  # noqa: FBT003 -- SQL's ON true
         .where(
             decisions.c.line == line,
-            decisions.c.decision_id >= ids.earliest(now - timedelta(seconds=spec.reopen_s)),
-            decisions.c.decision_id < ids.earliest(now - timedelta(seconds=spec.wait_s)),
+            decisions.c.decision_id >= since,
+            decisions.c.decision_id < until,
             count.c.rows > func.coalesce(last.c.feedback_count, 0),
         )
         .order_by(decisions.c.decision_id)

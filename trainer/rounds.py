@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from contract.pointer import Live
 from contract.publication import Action, EpochMoved
 from contract.store import Store
-from trainer import agreement, caps, evaluations, gate, join, publish, runs
+from trainer import agreement, caps, evaluations, gate, join, publish, readers, runs
 from trainer.agreement import Suspect
 from trainer.canary import SHARES
 from trainer.candidates import Candidate, Workshop
@@ -98,15 +98,17 @@ def _finish_published(context: Context, run: Run, done: Live) -> Status:
 def _read(context: Context, run: Run) -> Split:
     with context.engine.connect() as connection:
         joined = join.read(connection, run.window, limit=context.settings.trainer_replay)
-    suspects = agreement.suspects(joined.examples) if context.settings.trainer_suspect else []
-    believed = agreement.believed(joined.examples, suspects)
+    heard = readers.of_today(joined.examples)
+    suspects = agreement.suspects(heard) if context.settings.trainer_suspect else []
+    believed = agreement.believed(heard, suspects)
     sides, over = caps.within(
         _split(context, believed, champion=run.champion),
         source_share=context.settings.trainer_source_share,
         tenant_share=context.settings.trainer_tenant_share,
     )
     skipped = Counter(joined.skipped) + over
-    skipped[Skipped.SUSPECTED] = len(joined.examples) - len(believed)
+    skipped[Skipped.READER_GONE] = len(joined.examples) - len(heard)
+    skipped[Skipped.SUSPECTED] = len(heard) - len(believed)
     decisions = len(believed) - over.total()
     _note(context, run, decisions=decisions, skipped=+skipped, suspects=suspects)
     return sides
@@ -233,7 +235,8 @@ def prepare(context: Context, champion: str, window: Window, *, newest: int) -> 
     with context.engine.connect() as connection:
         joined = join.read(connection, window, limit=newest)
     sides = _split(context, joined.examples, champion=champion)
-    listings = [*map(Listing.of_example, [*sides.train, *sides.tune]), *context.golden.listings]
+    newest_first = [*reversed(sides.tune), *reversed(sides.train)]
+    listings = [*context.golden.listings, *map(Listing.of_example, newest_first)]
     context.workshop.prepare(champion, listings)
     context.golden.ndcg(context.workshop.served(champion, served_precision(joined.examples)))
 

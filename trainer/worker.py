@@ -12,11 +12,13 @@ from sqlalchemy.exc import DBAPIError
 
 from contract import publication
 from contract.pointer import Live
+from contract.publication import LeaseMissing, TokenStale
 from contract.refusals import Refusal
 from contract.rewards import RewardSpec
 from trainer import join, publish, rewards, rounds, runs
 from trainer.join import Arrived, Window
 from trainer.lease import Lease
+from trainer.ranks import RanksParted
 from trainer.rounds import Context
 from trainer.runs import Run, Status
 from trainer.watch import Watch
@@ -54,7 +56,7 @@ class Worker:
         self._seen = 0
 
     def run(self, ending: Ending) -> None:
-        """Polls until it is told to end.
+        """Polls until it is told to end, whatever fails: a store that is away or a base that was moved may come back.
 
         A signal that comes within a statement may surface as an error of the database: it is not waited out.
         """
@@ -63,6 +65,11 @@ class Worker:
                 self.step()
             except DBAPIError as unreachable:
                 logger.warning("trainer.waits reason=%s", unreachable.orig)
+            except RanksParted:
+                raise
+            except Exception:
+                self._metrics.failed_polls.inc()
+                logger.exception("trainer.poll_failed")
             time.sleep(self._settings.trainer_poll_s)
 
     def step(self) -> Status | None:
@@ -123,10 +130,19 @@ class Worker:
                 return None
             arrived = self._arrived(connection, spec, live)
             is_asked = connection.scalar(publication.is_rebuilding(self._settings.line))
+            if self._has_moved(
+                connection, live
+            ):  # a rebuild is asked of the base, and of no other champion
+                return None
             if is_asked or arrived.decisions >= self._enough(connection):
                 return self._start(connection, spec, live, token=token, xid_to=arrived.xid_to)
         self._prepare(spec, live, arrived)
         return None
+
+    def _has_moved(self, connection: Connection, live: Live) -> bool:
+        """Whether another epoch began since the pointer was read."""
+        row = connection.execute(publication.live(self._settings.line)).one()
+        return publication.pointer(row).epoch != live.epoch
 
     def _enough(self, connection: Connection) -> float:
         """What the first gains need, later ones, which are smaller, need more of to be seen."""
@@ -193,8 +209,11 @@ class Worker:
         try:
             _refuse_cut_off(run)
             return rounds.take_up(self._context, run, live=live, token=token)
-        except DBAPIError:
+        except (DBAPIError, RanksParted):
             raise
+        except (LeaseMissing, TokenStale) as lost:  # whoever holds the lease now takes it up
+            logger.warning("round.left run=%s reason=%s", run.id, lost)
+            return Status.RUNNING
         except Exception as error:
             logger.exception("round.failed run=%s", run.id)
             reason = f"{type(error).__name__}: {error}"

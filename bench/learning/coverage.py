@@ -4,7 +4,8 @@
 
 Each pair is a champion and a candidate with weights of their own, and a log of the champion's answers to questions
 drawn anew, as noisy and as incomplete as in the worlds. What is estimated is the gain of the Plackett-Luce component;
-its truth is the mean over all questions of the sum over all used prefixes of probability times reward.
+its truth is the mean over all questions of the sum over all used prefixes of probability times reward. Pairs that are
+in `bench/results/learning/coverage.json` are not asked again, so that a run that was stopped goes on.
 """
 
 import argparse
@@ -49,23 +50,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     logging.getLogger("bm25s").setLevel(logging.WARNING)
     torch.set_num_threads(options.threads)
-    rows = [
-        row
-        for name in options.world
-        for row in _rows(worlds.load(name, options.data), pairs=options.pairs)
-    ]
-    found = _summed(rows) | {"pairs": rows}
-    OUT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    logger.info("%s", {name: found[name] for name in found if name != "pairs"})
+    rows = json.loads(OUT.read_text(encoding="utf-8"))["pairs"] if OUT.exists() else []
+    for name in options.world:
+        known = {row["pair"] for row in rows if row["world"] == name}
+        missing = [number for number in range(options.pairs) if number not in known]
+        if missing:
+            for row in _rows(worlds.load(name, options.data), missing):
+                rows.append(row)
+                found = _summed(rows) | {"pairs": rows}
+                OUT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+                logger.info("%s, pair %d: %s", name, row["pair"], found["worlds"][name])
     return 0
 
 
-def _rows(world: World, *, pairs: int) -> Iterator[dict[str, Any]]:
+def _rows(world: World, numbers: Sequence[int]) -> Iterator[dict[str, Any]]:
     studio = Studio(max_bytes=4 << 30)
-    rng = np.random.default_rng(1)
-    layers = list(_last_layers(studio, world, rng))
+    layers = list(_last_layers(studio, world, np.random.default_rng(1)))
     truth = Truth(world)
-    for number in range(pairs):
+    for number in numbers:
+        rng = np.random.default_rng([number, 1])
         champion, candidate = (_perturbed(layers, rng) for _ in range(2))
         examples = list(_log(world, studio, champion, seed=number))
         yield {"world": world.name, "pair": number} | _judged(

@@ -16,9 +16,9 @@ from bench.learning.studio import Snapshot, Studio
 from bench.learning.worlds import Floats, Question, World, value
 from contract.policy import Policy, choose
 from contract.records import Decision
-from trainer import gate, replay
+from trainer import gate, readers, replay
 from trainer.examples import Example
-from trainer.gate import Answer, Verdict
+from trainer.gate import Answer, Kind, Verdict
 from trainer.replay import Replay, Request
 from trainer.settings import TrainerSettings
 from trainer.splits import Split, cluster, split
@@ -27,7 +27,7 @@ from trainer.train import Rung, Trained, climb
 EPSILON: Final = 0.9
 ROUND_REWARDS: Final = 750
 GATE_SHARE: Final = 0.57
-"""The demo's (docs/decisions/0006)."""
+"""As the demo has them (docs/decisions/0006), with rounds of a little less."""
 REPLAY_CALLS: Final = 2_000
 """Of a round."""
 SETTINGS: Final = TrainerSettings.model_construct()
@@ -69,9 +69,11 @@ class Loop:
     champion: Snapshot
     log: list[Example] = field(default_factory=list)
     read: int = 0
-    """Examples that earlier rounds have read."""
+    """Examples that there were at the last round."""
+    born: int = 0
+    """Examples when the champion was made: rows of rounds that promoted nothing are asked again."""
     spent: int = 0
-    """Rounds whose evidence was judged since the last promotion."""
+    """Rounds that asked the log or a reader since the last promotion."""
     round: int = 0
     known: dict[str, float] = field(default_factory=dict)
     """Verdicts of earlier replays."""
@@ -123,6 +125,7 @@ class Loop:
             cited=frozenset() if outcome.cited is None else frozenset([outcome.cited]),
             query_sha256=hashlib.sha256(question.query.encode()).digest(),
             fresh=True,
+            reader=self.world.reader,
         )
 
     def learn(self) -> dict[str, Any]:
@@ -138,11 +141,11 @@ class Loop:
             for snapshot, each in zip(snapshots, candidates, strict=True)
         ]
         self.read = len(self.log)
-        self.spent += bool(candidates)
+        self.spent += any(one.kind in {Kind.OFFLINE, Kind.REPLAY} for each in found for one in each)
         passed = [at for at, one in enumerate(found) if one[-1].answer is Answer.PASS]
         if passed:
             best = max(passed, key=lambda at: found[at][-1].low or 0.0)
-            self.champion, self.spent = snapshots[best], 0
+            self.champion, self.spent, self.born = snapshots[best], 0, len(self.log)
         return {
             "round": self.round,
             "candidates": [each.capacity.value for each in candidates],
@@ -151,10 +154,10 @@ class Loop:
         }
 
     def split(self) -> Split:
-        examples = [_as_read(each, fresh=at >= self.read) for at, each in enumerate(self.log)]
+        read = [_as_read(each, fresh=at >= self.born) for at, each in enumerate(self.log)]
         gated = self.arm.judge is not Judge.NOBODY
         return split(
-            examples,
+            readers.of_today(read),
             champion=self.champion.version,
             tune_share=SETTINGS.trainer_tune_share,
             gate_share=GATE_SHARE if gated else 0.0,
@@ -225,14 +228,14 @@ def play(world: World, arm: Arm, studio: Studio, *, seed: int, events: int) -> P
     return follow(Loop.of(world, arm, studio, seed=seed), events=events)
 
 
-def follow(loop: Loop, *, events: int) -> Played:
-    """What it serves, and what becomes of its rounds."""
-    served = [_serving(loop, since=0)]
+def follow(loop: Loop, *, events: int, judged_in: World | None = None) -> Played:
+    """What it serves, and what becomes of its rounds.  judged_in: where versions are measured, if elsewhere."""
+    served = [_serving(loop, judged_in or loop.world, since=0)]
     rounds = []
     for since in loop.events(events):
         rounds.append(loop.learn() | {"events": since})
         if loop.champion.version != served[-1].version:
-            served.append(_serving(loop, since=since))
+            served.append(_serving(loop, judged_in or loop.world, since=since))
     return Played(served=served, rounds=rounds)
 
 
@@ -255,13 +258,13 @@ def rungs(arm: Arm) -> tuple[Rung, ...]:
     )
 
 
-def _serving(loop: Loop, *, since: int) -> Serving:
-    orders = loop.champion.orders(loop.world.held_out)
+def _serving(loop: Loop, world: World, *, since: int) -> Serving:
+    orders = loop.champion.orders(world.held_out)
     return Serving(
         version=loop.champion.version,
         since=since,
         round=loop.round,
-        values=value(loop.world, [order.tolist() for order in orders]),
+        values=value(world, [order.tolist() for order in orders]),
     )
 
 

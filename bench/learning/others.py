@@ -1,7 +1,9 @@
 """What the arms are compared with: rules that learn nothing, and supervised training of the same weights."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from math import ceil
+from operator import itemgetter
 from typing import Final
 
 import numpy as np
@@ -20,6 +22,9 @@ from trainer.train import MAX_GRADIENT, schedule
 PPO_CLIP: Final = 0.2
 PPO_KL: Final = 0.1
 """The defaults of `rankloop train`."""
+TUNE: Final = 5
+"""One in so many chooses when to stop."""
+CHECKS: Final = 8
 RULES: Final = ("frozen", "first-stage", "gold-first", "oracle")
 
 
@@ -56,34 +61,74 @@ def gold_labels(world: World, studio: Studio, *, events: int, seed: int) -> Snap
 def judged_all(world: World, studio: Studio, *, events: int, seed: int) -> Snapshot:
     """A team's other way to spend the calls: every candidate of as few questions as they pay for, answered and judged.
 
-    Learned listwise from the rewards: - sum_i (r_i / sum r) log softmax(logits)_i.
+    Learned listwise from the verdicts that came: - sum_i (r_i / sum r) log softmax(logits)_i over those candidates. Of
+    the questions a fifth chooses when to stop, by what was said of the candidate that comes first; the start is a
+    choice too.
     """
     rng = np.random.default_rng([seed, 2])
     order = rng.permutation(len(world.train))
     per_question = len(world.train[0].candidates)
-    asked = [world.train[at] for at in order[: events // per_question]]
-    labels = [_labels(world, each, rng) for each in asked]
-    kept = [at for at, row in enumerate(labels) if row.sum() > 0]
-    listings = [Listing.of(asked[at].query, asked[at].candidates) for at in kept]
-    targets = [torch.tensor(labels[at] / labels[at].sum(), dtype=torch.float32) for at in kept]
+    verdicts = [_verdicts(world, world.train[at], rng) for at in order[: events // per_question]]
+    told = [each for each in verdicts if each.labels.sum() > 0]
+    tuning = len(told) // TUNE
+    tune, train = told[:tuning], told[tuning:]
 
     def loss(logits: Sequence[Tensor], chosen: Sequence[int]) -> Tensor:
-        return -torch.stack(
-            [
-                (targets[at] * one.log_softmax(0)).sum()
-                for one, at in zip(logits, chosen, strict=True)
-            ]
+        def one(said: Tensor, verdict: _Verdicts) -> Tensor:
+            target = torch.from_numpy(verdict.labels / verdict.labels.sum()).float()
+            return -(target * said[verdict.positions].log_softmax(0)).sum()
+
+        return torch.stack(
+            [one(said, train[at]) for said, at in zip(logits, chosen, strict=True)]
         ).mean()
 
-    return _taught(
-        studio, listings, lambda learner: _fit(learner, listings, loss, events=events, seed=seed)
+    def score(logits: Sequence[Tensor]) -> float:
+        return float(
+            np.mean(
+                [
+                    verdict.labels[int(said[verdict.positions].argmax())]
+                    for said, verdict in zip(logits, tune, strict=True)
+                ]
+            )
+        )
+
+    return _fitted(
+        studio,
+        Lists(train=[each.listing for each in train], tune=[each.listing for each in tune]),
+        loss=loss,
+        score=score,
+        events=events,
+        seed=seed,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Verdicts:
+    """What was said of a question's candidates, each read alone."""
+
+    listing: Listing
+    positions: list[int]
+    """Of those that anything was said of."""
+    labels: Floats
+    """What was said of each."""
+
+
+def _verdicts(world: World, question: Question, rng: np.random.Generator) -> _Verdicts:
+    said = [
+        world.noise.seen(world.outcome(question, [at]).reward, rng)
+        for at in range(len(question.candidates))
+    ]
+    return _Verdicts(
+        listing=Listing.of(question.query, question.candidates),
+        positions=[at for at, label in enumerate(said) if label is not None],
+        labels=np.array([label for label in said if label is not None]),
     )
 
 
 def judged_top(world: World, studio: Studio, *, events: int, seed: int) -> Snapshot:
     """Labels from greedy serving: the document that each answer was made of, good or bad as the judge says.
 
-    Learned pointwise, by binary cross-entropy on the document's logit.
+    Learned pointwise, by binary cross-entropy on the document's logit; a fifth chooses when to stop, by the same.
     """
     rng = np.random.default_rng([seed, 3])
     drawn = rng.integers(len(world.train), size=events)
@@ -94,15 +139,21 @@ def judged_top(world: World, studio: Studio, *, events: int, seed: int) -> Snaps
         label = world.noise.seen(outcome.reward, rng)
         if label is not None and outcome.cited is not None:
             pairs.append((world.train[at], outcome.cited, label))
-    listings = [Listing.of(question.query, question.candidates) for question, _, _ in pairs]
+    tuning = len(pairs) // TUNE
 
-    def loss(logits: Sequence[Tensor], chosen: Sequence[int]) -> Tensor:
-        said = torch.stack([one[pairs[at][1]] for one, at in zip(logits, chosen, strict=True)])
-        truth = torch.tensor([pairs[at][2] for at in chosen], dtype=torch.float32)
+    def loss(logits: Sequence[Tensor], of: Sequence[tuple[Question, int, float]]) -> Tensor:
+        said = torch.stack([one[cited] for one, (_, cited, _) in zip(logits, of, strict=True)])
+        truth = torch.tensor([label for _, _, label in of], dtype=torch.float32)
         return nn.functional.binary_cross_entropy_with_logits(said, truth)
 
-    return _taught(
-        studio, listings, lambda learner: _fit(learner, listings, loss, events=events, seed=seed)
+    listings = [Listing.of(question.query, question.candidates) for question, _, _ in pairs]
+    return _fitted(
+        studio,
+        Lists(train=listings[tuning:], tune=listings[:tuning]),
+        loss=lambda logits, chosen: loss(logits, [pairs[tuning + at] for at in chosen]),
+        score=lambda logits: -float(loss(logits, pairs[:tuning])),
+        events=events,
+        seed=seed,
     )
 
 
@@ -112,7 +163,9 @@ def rrpo_reader(world: World, studio: Studio, *, events: int, seed: int) -> Snap
     Its calls are the rankings times what they use: as many as the other arms have events.
     """
     asked = [
-        questions.Question(text=each.query, candidates=each.candidates, answers=())
+        questions.Question(
+            text=each.query, candidates=each.candidates, answers=(), group=each.cluster
+        )
         for each in world.train
     ]
     order = np.random.default_rng([seed, 6]).permutation(len(asked)).tolist()
@@ -142,16 +195,6 @@ def rrpo_reader(world: World, studio: Studio, *, events: int, seed: int) -> Snap
     )
 
 
-def _labels(world: World, question: Question, rng: np.random.Generator) -> Floats:
-    """(n,) of each candidate alone; 0 where nothing was said."""
-    return np.array(
-        [
-            world.noise.seen(world.outcome(question, [at]).reward, rng) or 0.0
-            for at in range(len(question.candidates))
-        ]
-    )
-
-
 def _taught(
     studio: Studio, listings: Sequence[Listing], teach: Callable[[Learner], State]
 ) -> Snapshot:
@@ -161,24 +204,45 @@ def _taught(
     return studio.snapshot("taught", state)
 
 
-def _fit(
-    learner: Learner,
-    listings: Sequence[Listing],
-    loss: Callable[[Sequence[Tensor], Sequence[int]], Tensor],
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lists:
+    """What is learned from, and what chooses when to stop."""
+
+    train: Sequence[Listing]
+    tune: Sequence[Listing]
+
+
+def _fitted(
+    studio: Studio,
+    lists: Lists,
     *,
+    loss: Callable[[Sequence[Tensor], Sequence[int]], Tensor],
+    score: Callable[[Sequence[Tensor]], float],
     events: int,
     seed: int,
-) -> State:
-    """With the optimiser, rate, batch and epochs of a round of so many events."""
+) -> Snapshot:
+    """The best of several looks, with the optimiser, rate, batch and epochs of a round of so many events."""
     (rung,) = rungs(Arm())
-    optimizer = torch.optim.AdamW(learner.parameters, lr=rung.lr)
-    rate = schedule(optimizer, steps=rung.epochs * ceil(events / rung.batch))
+    steps = rung.epochs * ceil(events / rung.batch)
     rng = np.random.default_rng(seed)
-    for _ in range(rung.epochs * ceil(events / rung.batch)):
-        chosen = rng.integers(len(listings), size=rung.batch).tolist()
-        optimizer.zero_grad()
-        torch.autograd.backward(loss(learner.scores([listings[at] for at in chosen]), chosen))
-        nn.utils.clip_grad_norm_(learner.parameters, MAX_GRADIENT)
-        optimizer.step()
-        rate.step()
-    return learner.state()
+
+    def teach(learner: Learner) -> State:
+        optimizer = torch.optim.AdamW(learner.parameters, lr=rung.lr)
+        rate = schedule(optimizer, steps=steps)
+        best = score(learner.scored(lists.tune)), learner.state()
+        for step in range(1, steps + 1):
+            chosen = rng.integers(len(lists.train), size=rung.batch).tolist()
+            optimizer.zero_grad()
+            torch.autograd.backward(
+                loss(learner.scores([lists.train[at] for at in chosen]), chosen)
+            )
+            nn.utils.clip_grad_norm_(learner.parameters, MAX_GRADIENT)
+            optimizer.step()
+            rate.step()
+            if step % max(1, steps // CHECKS) == 0:
+                best = max(
+                    best, (score(learner.scored(lists.tune)), learner.state()), key=itemgetter(0)
+                )
+        return best[1]
+
+    return _taught(studio, [*lists.train, *lists.tune], teach)

@@ -13,7 +13,7 @@ import json
 import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
@@ -23,8 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import reader_table
+from bench.start import BiEncoder
 from contract.records import Candidate
 from examples.demo import worlds as demo
+from examples.handbook import world as handbook_world
 from examples.handbook.world import NOT_STATED
 from trainer import datasets
 
@@ -108,6 +110,8 @@ class World:
     discounted: bool
     """Whether an answer is worth less the further down its document is: 1 / log2(1 + place)."""
     noise: Noise = Noise()
+    reader: str | None = None
+    """As the app calls it, where it says."""
 
     def outcome(self, question: Question, order: Sequence[int]) -> Outcome:
         """The answer is made of the first used document that the reader does not pass over."""
@@ -148,6 +152,45 @@ class World:
 
 def handbook() -> World:
     return _of_demo(demo.handbook(), discounted=False)
+
+
+def careful(world: World) -> World:
+    """The same where the reader passes over what would answer wrongly, and reads on."""
+
+    def read_with_care(question: Question) -> Question:
+        return replace(
+            question, worth=tuple(None if worth == 0.0 else worth for worth in question.worth)
+        )
+
+    return replace(
+        world,
+        train=tuple(map(read_with_care, world.train)),
+        held_out=tuple(map(read_with_care, world.held_out)),
+    )
+
+
+def handbook_by_cosine() -> World:
+    """The handbook with another first stage: its own starting weights as a bi-encoder, cosines as scores."""
+    passages = handbook_world.load().passages
+    encoder = BiEncoder()
+    embedded_PE = encoder.embed([passage.text for passage in passages])
+
+    def found(ask: demo.Ask) -> demo.Ask:
+        cosines = embedded_PE @ encoder.embed([ask.text])[0]
+        nearest = np.argsort(-cosines, kind="stable")[: demo.CANDIDATES].tolist()
+        return replace(
+            ask,
+            documents=tuple(
+                demo.Document(id=passages[at].id, text=passages[at].text, score=float(cosines[at]))
+                for at in nearest
+            ),
+        )
+
+    world = demo.handbook()
+    searched = replace(
+        world, train=tuple(map(found, world.train)), held_out=tuple(map(found, world.held_out))
+    )
+    return _of_demo(searched, discounted=False)
 
 
 def plain(data: Path) -> World:

@@ -26,7 +26,7 @@ SETTINGS: Final[Mapping[str, str]] = {
     "RANKLOOP_TRAINER_POLL_S": "1",
     REWARD_WAIT: "12",
     "RANKLOOP_TRAINER_GATE_SHARE": "0.57",
-    "RANKLOOP_TRAINER_ROUND_MIN_REWARDS": "750",
+    "RANKLOOP_TRAINER_ROUND_MIN_REWARDS": "800",
     "RANKLOOP_TRAINER_ROUND_GROWTH": "1",
 }
 """A start explores more than a site that has learned, and nobody wants to wait here for a quarter of an hour."""

@@ -1,10 +1,13 @@
 from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import redis
 from sqlalchemy import select
 
 from contract import publication, quarantine
+from contract.artifact import ArtifactRejected
 from contract.pointer import Keys, Live
 from contract.publication import Action
 from contract.store import Store
@@ -13,6 +16,7 @@ from tests import models, workbench
 from trainer import register, rounds, runs
 from trainer.candidates import Workshop
 from trainer.join import Window
+from trainer.register import NothingServes
 from trainer.runs import Status
 
 DECISIONS = 500
@@ -70,6 +74,54 @@ def test_registering_twice_changes_nothing(settings, base, engine, tmp_path):
 
     assert again == base
     assert len(rows(engine, promotions, "epoch")) == 1
+
+
+def test_a_round_that_lost_its_lease_is_left_to_whoever_holds_it(settings, base, engine):
+    answer(settings, engine, base, decisions=DECISIONS)
+    with workbench.worker(settings) as sleeper:
+        lease = sleeper._lease
+        token = lease.take()
+        assert token is not None
+        stale: Any = SimpleNamespace(take=lambda: token - 1)
+        sleeper._lease = stale
+        left = sleeper.step()
+        sleeper._lease = lease
+        taken_up = sleeper.step()
+
+    assert (left, taken_up) == (Status.RUNNING, Status.PROMOTED)
+    assert rows(engine, training_runs, "status") == [("promoted",)]
+    assert len(rows(engine, evaluations, "kind")) == 3
+
+
+def test_a_version_from_a_folder_is_known_and_serves_nothing_until_it_is_promoted(
+    settings, base, engine, tmp_path
+):
+    made = models.make(tmp_path / "candidate", seed=1)
+
+    assert register.add(settings, tmp_path / "candidate") == made
+
+    assert {row.version for row in rows(engine, model_versions, "version")} == {base, made}
+    assert rows(engine, promotions, "version") == [(base,)]
+    models.promote(engine, made, manifest=models.manifest(tmp_path / "candidate"))
+    assert rows(engine, promotions, "version")[-1] == (made,)
+
+
+def test_a_folder_that_is_no_whole_version_is_refused(settings, base, engine, tmp_path):
+    with pytest.raises(ArtifactRejected, match="holds no version"):
+        register.add(settings, tmp_path)
+    models.make(tmp_path / "damaged")
+    (tmp_path / "damaged" / "float32.onnx").write_bytes(b"")
+
+    with pytest.raises(ArtifactRejected, match="does not match its hash"):
+        register.add(settings, tmp_path / "damaged")
+    assert rows(engine, model_versions, "version") == [(base,)]
+
+
+def test_a_line_that_serves_nothing_takes_no_version_from_a_folder(settings, engine, tmp_path):
+    models.make(tmp_path / "candidate")
+
+    with pytest.raises(NothingServes, match="start it from a base first"):
+        register.add(settings, tmp_path / "candidate")
 
 
 def test_what_is_no_better_is_not_published_and_its_rows_are_asked_again(settings, base, engine):

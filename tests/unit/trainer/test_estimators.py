@@ -82,7 +82,7 @@ def only(evidence, kept):
         **{
             name: getattr(evidence, name)[kept]
             for name in Evidence.__slots__
-            if name not in {"unsupported", "balance"}
+            if name not in {"unsupported", "balance", "is_cut", "first_step_share"}
         },
     )
 
@@ -217,6 +217,14 @@ def test_the_effective_share_is_that_of_the_weights():
 
     # w = 1 and .2: (1.2)^2 / (2 * 1.04)
     assert effective_share(evidence) == pytest.approx(1.44 / 2.08)
+
+
+def test_the_effective_share_is_at_most_that_of_the_first_steps():
+    even = replace(logged(400), log_candidate=logged(400).log_sampled)
+
+    assert effective_share(even) == pytest.approx(1)
+    assert effective_share(replace(even, first_step_share=0.1)) == 0.1
+    assert doubts(replace(even, first_step_share=0.1), expected_gain=0.1)[-1] is Doubt.FEW_EFFECTIVE
 
 
 def test_a_believable_estimate_has_no_doubts():

@@ -1,9 +1,11 @@
 from dataclasses import dataclass, replace
-from math import pi
+from itertools import permutations
+from math import exp, pi
 
 import numpy as np
 import pytest
 
+from contract import plackett_luce
 from contract.policy import log_propensity
 from contract.records import Candidate
 from tests import trainees
@@ -96,6 +98,64 @@ def test_a_small_gain_says_what_it_would_take():
     assert verdict.detail["clusters_needed"] > 450
 
 
+def read(n, *, reader, used=2, seed=0):
+    """Decisions of the champion's policy, what was used of each read by this reader: a reward and what it cites."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for number in range(n):
+        example = trainees.example(
+            query=f"{seed}.{number}",
+            documents=TEXTS,
+            scores=CHAMPION.logits("", [Candidate(text=text) for text in TEXTS]),
+            reward=lambda _: 0.0,
+            used=used,
+            rng=rng,
+        )
+        reward, cited = reader([TEXTS[at] for at in example.decision.choice.shown[:used]])
+        positions = frozenset(TEXTS.index(text) for text in cited)
+        found.append(replace(example, reward=reward, cited=positions))
+    return found
+
+
+def cascade(used):
+    """Its answer is made of c where it comes first, whatever follows; of both else."""
+    return (1.0, "c") if used[0] == "c" else (0.2, used)
+
+
+def whole_prompt(used):
+    """It cites the first document alone unless c misleads it: then c, and answers worse."""
+    return (0.2, "c") if used[-1] == "c" else (0.9, used[0])
+
+
+def gain(candidate, reader):
+    """Of the Plackett-Luce policies, over every used pair of documents, at the same temperature."""
+    logits = [
+        model.logits("", [Candidate(text=text) for text in TEXTS])
+        for model in (candidate, CHAMPION)
+    ]
+    pairs = list(permutations(range(3), 2))
+    p_new, p_old = (
+        np.exp([plackett_luce.log_prob(each, pair)[-1] for pair in pairs]) for each in logits
+    )
+    rewards = np.array([reader([TEXTS[at] for at in pair])[0] for pair in pairs])
+    return float(((p_new - p_old) * rewards).sum())
+
+
+@pytest.mark.parametrize(("reader", "prefix"), [(cascade, "cited"), (whole_prompt, "used")])
+def test_a_prefix_ends_with_the_last_cited_document_unless_what_follows_decides_what_is_cited(
+    reader, prefix
+):
+    misled = Fake(
+        worth={"a": 0.5, "b": 0.0, "c": 1.0}
+    )  # as sure as the champion, of other documents
+
+    verdict = offline(misled, read(3_000, reader=reader))
+
+    assert verdict.detail["prefix"] == prefix
+    error = (verdict.high - verdict.low) / 2 / 1.9
+    assert abs(verdict.estimate - gain(misled, reader)) < 4 * error
+
+
 def test_few_queries_are_not_enough_evidence_however_clear():
     verdict = offline(BETTER, examples(99))
 
@@ -116,6 +176,19 @@ def test_a_model_far_from_what_was_shown_is_refused():
     )
 
     assert verdict.answer is Answer.REFUSE
+    assert "few_effective" in verdict.detail["doubts"]
+
+
+def test_a_model_whose_favourite_is_hardly_ever_shown_is_too_far_however_even_the_logged_weights():
+    sure = Fake(worth={"a": 0.0, "b": 0.0, "c": -12.0}, version="tiny")  # a, b: one half each
+    distant = Fake(worth={"a": 0.0, "b": -12.0, "c": 0.0})  # a, c
+
+    verdict = gate.offline(
+        distant, sure, examples(400, champion=sure), alpha=0.03, expected_gain=0.1, seed=0
+    )
+
+    # a: .5^2 / .5; c: .5^2 / (e^-12 / 2). Of the logged ones a weighs 1 and b 0: half of them are left.
+    assert verdict.effective_share == pytest.approx(1 / (0.5 + 0.5 * exp(12)), rel=0.01)
     assert "few_effective" in verdict.detail["doubts"]
 
 

@@ -51,6 +51,17 @@ def test_each_split_has_its_purpose_and_its_candidates():
     assert judging.documents([1, 0]) == ("stone 1", "stone 0")
 
 
+def test_questions_of_one_article_are_one_cluster():
+    made = [
+        questions.Question(text=str(number), candidates=(), answers=(), group=group)
+        for number, group in enumerate(["a", "b", "a"])
+    ]
+
+    first, second, third = questions.clusters(made)
+
+    assert first == third != second
+
+
 def test_a_question_that_judges_is_neither_learned_from_nor_asked_twice():
     sides = drawn(
         dataset(

@@ -3,7 +3,7 @@ from collections import Counter
 import pytest
 import torch
 
-from trainer.ranks import ALONE, Ranks
+from trainer.ranks import ALONE, Ranks, RanksParted
 
 
 def test_every_place_belongs_to_one_rank_and_to_the_same_one_in_any_order():
@@ -34,6 +34,25 @@ def test_a_process_that_torchrun_did_not_start_is_alone(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
 
     assert Ranks.joined() == ALONE
+
+
+class OfTwo(Ranks):
+    """One of two ranks whose other one is gone: what is sent fails."""
+
+    def _send(self, task):
+        if task == "nobody hears it":
+            raise RuntimeError("Connection closed by peer")
+
+    def _leave(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("task", "said"), [("nobody hears it", "closed by peer"), ("a task", "the disk is full")]
+)
+def test_of_several_ranks_one_that_fails_ends_them_all(task, said):
+    with pytest.raises(RanksParted, match=said), OfTwo(size=2).together(task):
+        raise OSError("the disk is full")
 
 
 def test_what_fails_together_is_not_hidden():

@@ -28,6 +28,7 @@ def questions(n, *, seed):
                 text=" ".join(rng.choice(plain, size=3)),
                 candidates=tuple(Candidate(text=text) for text in documents),
                 answers=("new",),
+                group="flat",
             )
         )
     return found

@@ -196,6 +196,21 @@ def test_cached_and_uncached_activations_score_alike():
     assert torch.allclose(kept, computed, atol=5e-3, rtol=1e-2)
 
 
+def test_activations_that_are_kept_ahead_fit_the_budget_and_older_ones_make_room():
+    model, tokenizer = trainees.reranker(), trainees.tokenizer()
+    first, second, third, fourth = (("sun", word) for word in ("old", "cat", "dog", "sea"))
+    (pair,) = tokenizer.pairs("sun", ["old"])  # as long as the others: a word each
+    size = len(pair.ids) * model.encoder.config.hidden_size * 2
+    cache = Activations(model, tokenizer, pad_id=0, max_bytes=2 * size)
+
+    cache.keep([first, second])
+    cache.keep([third, first])
+    cache.keep([third, first, fourth])
+
+    assert list(cache._kept) == [first, third]
+    assert cache._left_bytes == 0
+
+
 def test_the_head_over_cached_activations_is_the_whole_model():
     model = trainees.reranker()
     documents = ["new cat", "old red sea", "dog"]

@@ -290,10 +290,16 @@ def rewards(context: typer.Context, *, home: HomeFolder = Path(".rankloop")) -> 
     _hand_over("trainer.reward_commands", context.args, home)
 
 
+@app.command("export-log", context_settings=HANDED_ON, add_help_option=False)
+def export_log(context: typer.Context, *, home: HomeFolder = Path(".rankloop")) -> None:
+    """Write a line's rewarded decisions to a file (--help tells how)."""
+    _hand_over("trainer.log_commands", context.args, home)
+
+
 @app.command(context_settings=HANDED_ON, add_help_option=False)
 def train(context: typer.Context, *, home: HomeFolder = Path(".rankloop")) -> None:
-    """Teach a reranker with a reader's answers to questions of yours (--help tells how)."""
-    _hand_over("trainer.reader_commands", context.args, home)
+    """Teach a reranker with a reader's answers, or with a log in a file (--help tells how)."""
+    _hand_over("trainer.train_commands", context.args, home)
 
 
 @app.command()

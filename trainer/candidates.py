@@ -27,7 +27,6 @@ from trainer.golden import GoldenSet
 from trainer.learner import Capacity, Listing
 from trainer.model import Reranker
 from trainer.ranks import ALONE, Ranks
-from trainer.runs import Run
 from trainer.scoring import Served
 from trainer.settings import TrainerSettings
 from trainer.splits import Split
@@ -127,10 +126,16 @@ class Workshop:
         return len(self._activations[1]) if self._activations else 0
 
     def candidates(
-        self, run: Run, sides: Split, *, golden: GoldenSet
+        self,
+        version: str,
+        sides: Split,
+        *,
+        golden: GoldenSet,
+        seed: int,
+        run_id: str | None = None,
     ) -> Iterator[tuple[Candidate, Path]]:
-        """Each that the tune queries like, with the folder that holds it until the next one is asked for."""
-        champion = self._load(run.champion)
+        """Each that the tune queries like, made from this version, with its folder until the next one is asked for."""
+        champion = self._load(version)
         trained = climb(
             champion.reranker,
             sides,
@@ -138,8 +143,8 @@ class Workshop:
             activations=self._activations_of(champion),
             golden=golden,
             temperature=champion.temperature,
-            seed=run.seed,
-            version=run.champion,
+            seed=seed,
+            version=version,
             ranks=self._ranks,
         )
         for each in trained:
@@ -149,7 +154,7 @@ class Workshop:
                         champion.model,
                         Path(parent) / "version",
                         parent=champion.manifest,
-                        run_id=str(run.id),
+                        run_id=run_id,
                         precisions=self._precisions(champion.manifest),
                     )
                 yield _candidate(each, made), made.folder

@@ -5,13 +5,13 @@ whatever commits later has a higher id and falls into the next window, so no row
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, Final, Self, cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, func, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by, distinct_on
 
 from contract import quarantine
@@ -61,6 +61,36 @@ class Joined:
     examples: tuple[Example, ...]
     """Oldest first."""
     skipped: Mapping[Skipped, int]
+
+    @classmethod
+    def of(cls, found: Iterable[Example | Skipped]) -> Self:
+        """Raises `PropensitiesWrong`."""
+        skipped: Counter[Skipped] = Counter()
+        examples: list[Example] = []
+        for each in found:
+            if isinstance(each, Example):
+                examples.append(each)
+            else:
+                skipped[each] += 1
+        refuse_wrong(skipped[Skipped.QUARANTINED], learned=len(examples))
+        return cls(examples=tuple(examples), skipped=dict(skipped))
+
+
+def refuse_wrong(quarantined: int, *, learned: int) -> None:
+    """Raises `PropensitiesWrong` where more than 1 % of them are in quarantine."""
+    if quarantined > MAX_QUARANTINED * (quarantined + learned):
+        message = f"{quarantined} of {quarantined + learned} decisions log a propensity that is not theirs"
+        raise PropensitiesWrong(message)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extent:
+    """How much a window and the past before it hold, at most."""
+
+    decisions: int
+    """Ever rewarded, usable or not."""
+    sampled: int
+    """Most candidates that took part in one sample."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,29 +142,80 @@ def arrived(
 
 def read(connection: Connection, window: Window, *, limit: int) -> Joined:
     """The newest `limit` decisions rewarded before `window.xid_to`.  Raises `PropensitiesWrong`."""
-    skipped: Counter[Skipped] = Counter()
-    examples: list[Example] = []
+    newest = (
+        select(rewards.c.decision_id)
+        .where(*_within(window))
+        .distinct()
+        .order_by(rewards.c.decision_id.desc())
+        .limit(limit)
+    )
+    latest = _latest_rewards(window).where(rewards.c.decision_id.in_(newest))
+    rows = connection.execute(latest).mappings().all()
+    chunks = (rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK))
     spec = named(connection, window.spec_id, window.spec_version)
     bodies: dict[str, str] = {}
-    for chunk in _chunks(_latest_rewards(connection, window, limit=limit)):
-        found = _decisions(connection, list(chunk), bodies)
-        said = feedback_of(connection, list(chunk), before=window.xid_to)
-        silenced = set(connection.scalars(quarantine.silenced(list(chunk))))
-        for decision_id, reward in chunk.items():
-            read_as = _example(
-                found.get(decision_id),
-                reward,
-                said.get(decision_id, []),
-                silenced=silenced,
-                spec=spec,
-                xid_from=window.xid_from,
-            )
-            if isinstance(read_as, Example):
-                examples.append(read_as)
-            else:
-                skipped[read_as] += 1
-    _stop_if_wrong(skipped[Skipped.QUARANTINED], learned=len(examples))
-    return Joined(examples=tuple(examples), skipped=dict(skipped))
+    return Joined.of(
+        each
+        for chunk in chunks
+        for each in _read(connection, window, chunk, spec=spec, bodies=bodies)
+    )
+
+
+def stream(
+    connection: Connection, window: Window, *, chunk: int = CHUNK
+) -> Iterator[list[Example | Skipped]]:
+    """All decisions rewarded before `window.xid_to`, oldest first, so many in memory at a time.
+
+    A transaction that only reads has no id: however long this takes, it holds up no round's window.
+    """
+    spec = named(connection, window.spec_id, window.spec_version)
+    found = connection.execute(_latest_rewards(window), execution_options={"yield_per": chunk})
+    for rows in found.mappings().partitions():
+        yield list(_read(connection, window, rows, spec=spec, bodies={}))
+
+
+def closed(connection: Connection, line: str, spec: RewardSpec) -> Window:
+    """All that was rewarded until now; it ends below the oldest transaction still open."""
+    xid_to = connection.execute(select(_xmin())).scalar_one()
+    return Window.of(line, spec, xid_from=0, xid_to=xid_to)
+
+
+def extent(connection: Connection, window: Window) -> Extent:
+    """What `stream` will come to, before it begins."""
+    statement = (
+        select(
+            func.count(func.distinct(rewards.c.decision_id)),
+            func.coalesce(func.max(decisions.c.sampled), 0),
+        )
+        .outerjoin(decisions, decisions.c.decision_id == rewards.c.decision_id)
+        .where(*_within(window))
+    )
+    row = connection.execute(statement).one()
+    return Extent(decisions=row[0], sampled=row[1])
+
+
+def _read(
+    connection: Connection,
+    window: Window,
+    rows: Sequence[RowMapping],
+    *,
+    spec: RewardSpec,
+    bodies: dict[str, str],
+) -> Iterator[Example | Skipped]:
+    """What becomes of these last revisions, in their order."""
+    ids = [row["decision_id"] for row in rows]
+    found = _decisions(connection, ids, bodies)
+    said = feedback_of(connection, ids, before=window.xid_to)
+    silenced = set(connection.scalars(quarantine.silenced(ids)))
+    for row in rows:
+        yield _example(
+            found.get(row["decision_id"]),
+            cast("Mapping[str, Any]", row),
+            said.get(row["decision_id"], []),
+            silenced=silenced,
+            spec=spec,
+            xid_from=window.xid_from,
+        )
 
 
 def _example(
@@ -164,29 +245,14 @@ def _xmax() -> ColumnElement[int]:
     return func.pg_snapshot_xmax(func.pg_current_snapshot(), type_=Xid8())
 
 
-def _latest_rewards(
-    connection: Connection, window: Window, *, limit: int
-) -> dict[UUID, Mapping[str, Any]]:
-    """The last revision before the end of the window of each of the newest decisions, oldest first."""
-    asked = and_(
-        rewards.c.line == window.line,
-        rewards.c.spec_id == window.spec_id,
-        rewards.c.spec_version == window.spec_version,
-        rewards.c.xid < as_xid(window.xid_to),
-    )
-    newest = (
-        select(rewards.c.decision_id)
-        .where(asked)
-        .distinct()
-        .order_by(rewards.c.decision_id.desc())
-        .limit(limit)
-    )
+def _latest_rewards(window: Window) -> Select[Any]:
+    """The last revision before the end of the window of each decision, oldest first."""
     first_rewarded = (
         func.min(rewards.c.xid, type_=Xid8())
         .filter(rewards.c.reward.is_not(None))
         .over(partition_by=rewards.c.decision_id)
     )
-    statement = (
+    return (
         select(
             rewards.c.decision_id,
             rewards.c.reward,
@@ -195,17 +261,18 @@ def _latest_rewards(
             first_rewarded.label("first_rewarded"),
         )
         .ext(distinct_on(rewards.c.decision_id))
-        .where(asked, rewards.c.decision_id.in_(newest))
-        .order_by(rewards.c.decision_id.desc(), rewards.c.revision.desc())
+        .where(*_within(window))
+        .order_by(rewards.c.decision_id, rewards.c.revision.desc())
     )
-    rows = connection.execute(statement).mappings().all()
-    return {row["decision_id"]: cast("Mapping[str, Any]", row) for row in reversed(rows)}
 
 
-def _chunks(latest: Mapping[UUID, Mapping[str, Any]]) -> Iterator[dict[UUID, Mapping[str, Any]]]:
-    ids = list(latest)
-    for start in range(0, len(ids), CHUNK):
-        yield {decision_id: latest[decision_id] for decision_id in ids[start : start + CHUNK]}
+def _within(window: Window) -> tuple[ColumnElement[bool], ...]:
+    return (
+        rewards.c.line == window.line,
+        rewards.c.spec_id == window.spec_id,
+        rewards.c.spec_version == window.spec_version,
+        rewards.c.xid < as_xid(window.xid_to),
+    )
 
 
 def _decisions(
@@ -253,9 +320,3 @@ def _with_texts(ids: Sequence[UUID]) -> Select[Any]:
         .outerjoin(answers, answers.c.decision_id == decisions.c.decision_id)
         .where(decisions.c.decision_id.in_(ids))
     )
-
-
-def _stop_if_wrong(quarantined: int, *, learned: int) -> None:
-    if quarantined > MAX_QUARANTINED * (quarantined + learned):
-        message = f"{quarantined} of {quarantined + learned} decisions log a propensity that is not theirs"
-        raise PropensitiesWrong(message)

@@ -11,15 +11,13 @@ from typing import Annotated, Any, Final, NoReturn, Self, TypeAlias
 import numpy as np
 import typer
 from ir_measures.measures import Measure
-from pydantic_settings import BaseSettings, SettingsConfigDict
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from contract.artifact import MANIFEST, ArtifactRejected, Manifest, verified
+from contract.artifact import ArtifactRejected
 from contract.environment import cores
-from contract.store import Store
-from trainer import ranking_sets
+from trainer import drafts, ranking_sets, versions
 from trainer.ranking_sets import Listed, Mean, Qrels, SetRefused
 from trainer.scoring import Served
 
@@ -43,15 +41,6 @@ Precision = Annotated[str, typer.Option(help="Which of its files: float32 or int
 Threads = Annotated[int, typer.Option(min=0, help="Of one inference; 0 takes every core.")]
 
 _SAYING: Final = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-
-
-class _Settings(BaseSettings):
-    """Two of the trainer's own, where versions are named and not their folders."""
-
-    model_config = SettingsConfigDict(env_prefix="RANKLOOP_", env_ignore_empty=True)
-
-    artifacts_url: str | None = None
-    cache_dir: Path | None = None
 
 
 ByQuery: TypeAlias = Mapping[str, float]
@@ -117,17 +106,12 @@ def score(
     """Write a version's score of every candidate; the logits that `raw_scores` shows."""
     with _refusals():
         served = _served(model, precision=precision, threads=threads)
-        # The file appears whole or not at all.
-        draft = out.with_name(f".{out.name}.draft")
         try:
-            with draft.open("w", encoding="utf-8") as run:
+            with drafts.draft(out) as draft, draft.open("w", encoding="utf-8") as run:
                 for listed in _followed(candidates):
                     run.writelines(_run_lines(listed, served))
-            draft.replace(out)
         except OSError as error:
             _refuse(f"{out}: {error.strerror}")
-        finally:
-            draft.unlink(missing_ok=True)
 
 
 def _run_lines(listed: Listed, served: Served) -> Iterator[str]:
@@ -168,23 +152,8 @@ def _followed(candidates: Path) -> Iterator[Listed]:
 
 
 def _served(model: str, *, precision: str, threads: int) -> Served:
-    folder = Path(model)
-    if not (folder / MANIFEST).is_file():
-        folder = _fetched(model)
-    manifest = Manifest.of_json((folder / MANIFEST).read_bytes())
-    verified(folder, manifest.version)
+    folder, manifest = versions.found(model)
     return Served.load(folder, manifest, precision=precision, threads=threads or cores())
-
-
-def _fetched(version: str) -> Path:
-    settings = _Settings()
-    if settings.artifacts_url is None or settings.cache_dir is None:
-        _refuse(
-            f"{version} is no folder with a {MANIFEST}; to name a version, say where they are stored with"
-            " RANKLOOP_ARTIFACTS_URL and RANKLOOP_CACHE_DIR, or name the folder of `rankloop up` with --home"
-        )
-    settings.cache_dir.mkdir(parents=True, exist_ok=True)
-    return Store(settings.artifacts_url).fetch(version, settings.cache_dir)
 
 
 def _show(rows: list[Row], judged: Qrels, served: Served, *, unranked: int) -> None:

@@ -4,19 +4,17 @@ It learns from what the reader answers (`trainer.rrpo`) and becomes a version li
 gate replays the reader with its documents and with those of the reference, the version that it started from.
 """
 
-import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final, TypeAlias
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from contract.artifact import MANIFEST
-from trainer import export, gate, golden, prompts, questions, replay, rrpo
+from trainer import export, gate, golden, prompts, questions, replay, rrpo, versions
 from trainer.activations import Activations
 from trainer.answer_metrics import WORTH, Metric
 from trainer.candidates import Champion
@@ -24,6 +22,7 @@ from trainer.export import Export
 from trainer.gate import Answer, Kind, Verdict
 from trainer.golden import GoldenSet
 from trainer.learner import Capacity, Learner
+from trainer.progress import Watch
 from trainer.questions import Question, Sides
 from trainer.ranking_sets import Mean
 from trainer.reader import Reader
@@ -36,9 +35,6 @@ PRECISION: Final = "float32"
 """Of the files that are compared."""
 SETTINGS: Final = TrainerSettings.model_construct()
 """The defaults of a round; nothing here needs a database."""
-
-Watch: TypeAlias = Callable[[str, int], AbstractContextManager[Callable[[], object]]]
-"""Told what is asked for and how many answers are missing; what it yields is called at each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,9 +191,7 @@ def _made(make: Callable[[Path], Export], folder: Path) -> Export:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder.parent, prefix=".export-") as parent:
         made = make(Path(parent) / "version")
-        if (folder / MANIFEST).is_file():
-            shutil.rmtree(folder)
-        made.folder.rename(folder)
+        versions.place(made.folder, folder)
     return made
 
 

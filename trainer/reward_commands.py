@@ -9,17 +9,13 @@ from typing import Annotated, Any, Final, NoReturn
 from uuid import UUID
 
 import typer
-from pydantic import ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from sqlalchemy import Engine, create_engine
-from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from contract.refusals import Refusal
 from contract.rewards import RewardSpec
-from trainer import explain, rewards, spec_files
+from trainer import database, explain, spec_files
 from trainer.examples import observed_weight
 from trainer.explain import Explanation
 
@@ -32,25 +28,9 @@ app = typer.Typer(
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")]
 
-_CONNECT_S: Final = 5
 _HEADINGS: Final = ("said at", "about", "name", "value", "source", "counts")
 
 _SAYING: Final = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-
-
-class Away(Refusal):
-    """The database is not named, does not answer, or has no tables."""
-
-
-class _Settings(BaseSettings):
-    """Two of the trainer's own."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="RANKLOOP_", env_ignore_empty=True, hide_input_in_errors=True
-    )
-
-    database_url: str
-    trainer_reward_spec: Path | None = None
 
 
 @app.command("explain")
@@ -65,10 +45,10 @@ def explain_command(
 ) -> None:
     """Say which feedback of a decision counts, which does not, and why."""
     with _refusals():
-        settings = _settings()
-        path = spec or settings.trainer_reward_spec
-        chosen = None if path is None else spec_files.read(path)
-        found = _explained(_engine(settings), decision, chosen)
+        named = database.settings()
+        with database.opened(named) as connection:
+            chosen = database.spec(connection, named, spec)
+            found = explain.explain(connection, decision, spec=chosen)
     if json:
         typer.echo(jsonlib.dumps(as_json(found), indent=1, default=str))
     else:
@@ -149,32 +129,6 @@ def _told(spec: RewardSpec) -> str:
         f"after {spec.wait_s:g} s, revised until {spec.reopen_s:g} s",
     ]
     return "; ".join(part for part in parts if part)
-
-
-def _explained(engine: Engine, decision: UUID, spec: RewardSpec | None) -> Explanation:
-    try:
-        with engine.connect() as connection:
-            chosen = (
-                rewards.newest(connection) if spec is None else rewards.numbered(connection, spec)
-            )
-            return explain.explain(connection, decision, spec=chosen)
-    except (OperationalError, ProgrammingError) as error:
-        raise Away(f"the database says: {error.orig}") from error
-    finally:
-        engine.dispose()
-
-
-def _settings() -> _Settings:
-    try:
-        return _Settings()
-    except ValidationError as error:
-        raise Away(
-            "say where the database is with RANKLOOP_DATABASE_URL, or name the folder of `rankloop up` with --home"
-        ) from error
-
-
-def _engine(settings: _Settings) -> Engine:
-    return create_engine(settings.database_url, connect_args={"connect_timeout": _CONNECT_S})
 
 
 @contextmanager

@@ -4,36 +4,31 @@ What it reads was noted before it was read, what it made is named by its content
 """
 
 import logging
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Final
 
 from sqlalchemy import Engine
 
 from contract.pointer import Live
 from contract.publication import Action, EpochMoved
 from contract.store import Store
-from trainer import agreement, caps, evaluations, gate, join, publish, readers, runs
-from trainer.agreement import Suspect
+from trainer import evaluations, gate, join, judging, publish, runs, sifting
 from trainer.canary import SHARES
 from trainer.candidates import Candidate, Workshop
 from trainer.evaluations import Judgement
-from trainer.examples import Example, Skipped
+from trainer.examples import Example
 from trainer.gate import Answer, Verdict
 from trainer.golden import GoldenSet
 from trainer.join import Window
+from trainer.judging import Bench
 from trainer.learner import Listing
 from trainer.metrics import Metrics
 from trainer.runs import Run, Status
 from trainer.settings import TrainerSettings
-from trainer.splits import Split, split
+from trainer.sifting import Sifted
+from trainer.splits import Split
 
 logger = logging.getLogger(__name__)
-
-PRECISION: Final = "float32"
-"""Of the gate, where no decision says what serves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,38 +93,21 @@ def _finish_published(context: Context, run: Run, done: Live) -> Status:
 def _read(context: Context, run: Run) -> Split:
     with context.engine.connect() as connection:
         joined = join.read(connection, run.window, limit=context.settings.trainer_replay)
-    heard = readers.of_today(joined.examples)
-    suspects = agreement.suspects(heard) if context.settings.trainer_suspect else []
-    believed = agreement.believed(heard, suspects)
-    sides, over = caps.within(
-        _split(context, believed, champion=run.champion),
-        source_share=context.settings.trainer_source_share,
-        tenant_share=context.settings.trainer_tenant_share,
-    )
-    skipped = Counter(joined.skipped) + over
-    skipped[Skipped.READER_GONE] = len(joined.examples) - len(heard)
-    skipped[Skipped.SUSPECTED] = len(heard) - len(believed)
-    decisions = len(believed) - over.total()
-    _note(context, run, decisions=decisions, skipped=+skipped, suspects=suspects)
-    return sides
+    sifted = sifting.sift(joined, context.settings, champion=run.champion)
+    _note(context, run, sifted)
+    return sifted.sides
 
 
-def _note(
-    context: Context,
-    run: Run,
-    *,
-    decisions: int,
-    skipped: Mapping[Skipped, int],
-    suspects: Sequence[Suspect],
-) -> None:
+def _note(context: Context, run: Run, sifted: Sifted) -> None:
     """What the round learns from, and which sources it does not believe."""
     with context.engine.begin() as connection:
-        runs.count(connection, run, decisions=decisions, skipped=skipped)
-        if suspects:
-            runs.note(connection, run, {"suspects": [each.to_json() for each in suspects]})
-    counts = {reason.value: number for reason, number in skipped.items()}
-    logger.info("round.read run=%s decisions=%d skipped=%s", run.id, decisions, counts)
-    for each in suspects:
+        runs.count(connection, run, decisions=sifted.decisions, skipped=sifted.skipped)
+        if sifted.suspects:
+            found = [each.to_json() for each in sifted.suspects]
+            runs.note(connection, run, {"suspects": found})
+    counts = {reason.value: number for reason, number in sifted.skipped.items()}
+    logger.info("round.read run=%s decisions=%d skipped=%s", run.id, sifted.decisions, counts)
+    for each in sifted.suspects:
         logger.warning(
             "source.suspected run=%s source=%s reason=%s", run.id, each.origin, each.reason
         )
@@ -137,20 +115,14 @@ def _note(
         context.metrics.skipped.labels(reason).inc(number)
 
 
-def _split(context: Context, examples: Iterable[Example], *, champion: str) -> Split:
-    return split(
-        examples,
-        champion=champion,
-        tune_share=context.settings.trainer_tune_share,
-        gate_share=context.settings.trainer_gate_share,
-    )
-
-
 def _candidates(context: Context, run: Run, sides: Split) -> list[Candidate]:
     """Trained, exported, stored and known; made once for a run."""
     if "candidates" not in run.progress:
         made = []
-        for candidate, folder in context.workshop.candidates(run, sides, golden=context.golden):
+        trained = context.workshop.candidates(
+            run.champion, sides, golden=context.golden, seed=run.seed, run_id=str(run.id)
+        )
+        for candidate, folder in trained:
             publish.store_version(
                 context.store, context.engine, folder, line=run.window.line, run_id=run.id
             )
@@ -175,53 +147,21 @@ def _judged(
     alpha = gate.spent(
         context.settings.trainer_alpha, round_number=spent + 1, candidates=len(candidates)
     )
-    verdicts = _verdicts(context, run, candidate, examples, alpha=alpha)
+    bench = Bench(
+        workshop=context.workshop,
+        golden=context.golden,
+        champion=run.champion,
+        examples=examples,
+        alpha=alpha,
+        seed=run.seed,
+    )
+    verdicts = judging.verdicts(candidate, bench)
     with context.engine.begin() as connection:
         evaluations.record(connection, run, candidate.version, verdicts)
         judgement = evaluations.judgement(connection, run, candidate.version)
     assert judgement is not None  # noqa: S101 -- recorded one line above
     _tell(context, candidate, verdicts)
     return judgement
-
-
-def _verdicts(
-    context: Context,
-    run: Run,
-    candidate: Candidate,
-    examples: Sequence[Example],
-    *,
-    alpha: float,
-) -> list[Verdict]:
-    """In order, up to the first that is no pass."""
-    precision = served_precision(examples)
-    served = partial(context.workshop.served, precision=precision)
-    questions: tuple[Callable[[], Verdict], ...] = (
-        lambda: gate.parity(candidate.agreement.get(precision, 0.0)),
-        lambda: gate.golden(
-            context.golden.ndcg(served(candidate.version)),
-            context.golden.ndcg(served(run.champion)),
-        ),
-        lambda: gate.offline(
-            served(candidate.version),
-            served(run.champion),
-            examples,
-            alpha=alpha,
-            expected_gain=candidate.expected_gain,
-            seed=run.seed,
-        ),
-    )
-    verdicts = []
-    for ask in questions:
-        verdicts.append(ask())
-        if verdicts[-1].answer is not Answer.PASS:
-            break
-    return verdicts
-
-
-def served_precision(examples: Sequence[Example]) -> str:
-    """The precision that most of the decisions were served with."""
-    counts = Counter(example.decision.precision for example in examples)
-    return counts.most_common(1)[0][0] if counts else PRECISION
 
 
 def _best(judgements: Sequence[Judgement]) -> Judgement | None:
@@ -234,11 +174,12 @@ def prepare(context: Context, champion: str, window: Window, *, newest: int) -> 
     """Computes ahead of a round what it would spend most of its time on."""
     with context.engine.connect() as connection:
         joined = join.read(connection, window, limit=newest)
-    sides = _split(context, joined.examples, champion=champion)
+    sides = sifting.divided(joined.examples, context.settings, champion=champion)
     newest_first = [*reversed(sides.tune), *reversed(sides.train)]
     listings = [*context.golden.listings, *map(Listing.of_example, newest_first)]
     context.workshop.prepare(champion, listings)
-    context.golden.ndcg(context.workshop.served(champion, served_precision(joined.examples)))
+    precision = judging.served_precision(joined.examples)
+    context.golden.ndcg(context.workshop.served(champion, precision))
 
 
 def _finish(context: Context, run: Run, status: Status, *, produced: str | None = None) -> Status:

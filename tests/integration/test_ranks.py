@@ -74,7 +74,13 @@ def retrained(settings, run, folder):
     with workbench.worker(settings.model_copy(update={"cache_dir": folder})) as worker:
         context = worker._context
         sides = rounds._read(context, run)
-        made = context.workshop.candidates(run, sides, golden=GoldenSet(golden.judged()))
+        made = context.workshop.candidates(
+            run.champion,
+            sides,
+            golden=GoldenSet(golden.judged()),
+            seed=run.seed,
+            run_id=str(run.id),
+        )
         return [(candidate.version, weights(version)) for candidate, version in made]
 
 

@@ -14,7 +14,7 @@ from contract.artifact import MANIFEST, Manifest, verified
 from tests import trainees
 from tests.scripted_llm import ScriptedLlm, scripted_llm
 from trainer import export
-from trainer.reader_commands import app
+from trainer.train_commands import app
 
 TREE = Path(__file__).parents[2]
 PLAIN = [word for word in trainees.WORDS if word != "new"]

@@ -13,7 +13,7 @@ from contract.publication import Action
 from contract.store import Store
 from contract.tables import evaluations, model_versions, promotions, rewards, training_runs
 from tests import models, workbench
-from trainer import register, rounds, runs
+from trainer import register, runs, sifting
 from trainer.candidates import Workshop
 from trainer.join import Window
 from trainer.register import NothingServes
@@ -147,7 +147,7 @@ def test_each_round_waits_for_twice_as_much_unless_the_last_one_failed(
     answer(growing, engine, base, decisions=100)
     with workbench.worker(growing) as worker:
         with monkeypatch.context() as patch:
-            patch.setattr(rounds, "split", broken)
+            patch.setattr(sifting, "split", broken)
             failed = worker.step()
         answer(growing, engine, base, decisions=100, seed=1)
         first = worker.step()
@@ -162,7 +162,7 @@ def test_each_round_waits_for_twice_as_much_unless_the_last_one_failed(
 
 def test_a_round_that_fails_is_noted_and_promotes_nothing(settings, base, engine, monkeypatch):
     answer(settings, engine, base, decisions=120)
-    monkeypatch.setattr(rounds, "split", broken)
+    monkeypatch.setattr(sifting, "split", broken)
 
     with workbench.worker(settings) as worker:
         status = worker.step()

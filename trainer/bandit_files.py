@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract import plackett_luce
-from contract.policy import log_prob_sampled, log_propensity
+from contract.policy import log_prob_sampled
 from trainer.examples import Example
 from trainer.log_files import About
 
@@ -72,11 +72,12 @@ def _round(example: Example, *, actions: int) -> dict[str, Any]:
     logits, policy = decision.logits, decision.policy
     order = plackett_luce.greedy(logits)
     ranked = order[: max(policy.sampled, 1)]
-    drawn, shown, places = np.zeros(actions), np.zeros(actions), np.zeros(actions)
+    drawn, places = np.zeros(actions), np.zeros(actions)
     for rank, position in enumerate(ranked):
         drawn[rank] = np.exp(log_prob_sampled(logits, ranked[[rank]], policy)[0])
-        shown[rank] = np.exp(log_propensity(logits, ranked[[rank]], policy)[0])
         places[rank] = 1 / (1 + position)
+    shown = policy.epsilon * drawn
+    shown[0] += 1 - policy.epsilon
     return {
         "context": np.concatenate([[len(order)], drawn, places]),
         "action": int(np.flatnonzero(order == decision.choice.shown[0])[0]),

@@ -1,7 +1,7 @@
 """What enters the last layer for each pair of texts, kept in memory: training repeats the last layer alone.
 
-The layers below never change within a line, so what one round computed serves the next. Half precision, and a
-budget: what does not fit is computed again each time it is asked for.
+While no rung changes the layers below, what one round computed serves the next. Half precision, and a budget: what
+does not fit is computed again each time it is asked for.
 
 Shapes: P pairs, T tokens, H hidden size.
 """
@@ -33,7 +33,7 @@ class Activations:
     ) -> None:
         self._reranker = reranker
         self._tokenizer = tokenizer
-        self._pad_id = pad_id
+        self.pad_id = pad_id
         self._left_bytes = max_bytes
         self._kept: dict[Texts, Tensor] = {}
 
@@ -47,6 +47,10 @@ class Activations:
         lengths_P = torch.tensor([len(each) for each in states])
         mask_PT = torch.arange(int(lengths_P.max()))[None] < lengths_P[:, None]
         return pad_sequence(states, batch_first=True).float(), mask_PT.long()
+
+    def tokens(self, wanted: Sequence[Texts]) -> list[Pair]:
+        """What enters the first layer instead, for those who need all of them."""
+        return [self._tokenizer.pairs(query, [document])[0] for query, document in wanted]
 
     def keep(self, wanted: Sequence[Texts]) -> None:
         """Computes what is missing, ahead of its use, until the budget is spent; older pairs make room.
@@ -82,9 +86,9 @@ class Activations:
 
     @torch.no_grad()
     def _computed(self, missing: Sequence[Texts]) -> Iterator[tuple[Texts, Tensor]]:
-        pairs = [self._tokenizer.pairs(query, [document])[0] for query, document in missing]
+        pairs = self.tokens(missing)
         for chosen in _by_length(pairs):
-            batch = pad([pairs[index] for index in chosen], pad_id=self._pad_id)
+            batch = pad([pairs[index] for index in chosen], pad_id=self.pad_id)
             types = batch.token_type_ids if self._reranker.encoder.uses_token_types else None
             states_PTH = self._reranker.activations(
                 torch.from_numpy(batch.input_ids),

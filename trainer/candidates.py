@@ -1,7 +1,7 @@
 """What a round works on: the champion in torch, its activations, and versions made from it, ready to serve.
 
 One champion is kept in memory from round to round, and its activations for as long as the layers below the last are
-the same, which within a line they are.
+the same: until a rung that trains them makes a champion.
 """
 
 import hashlib
@@ -24,13 +24,14 @@ from trainer.activations import Activations
 from trainer.base import Base
 from trainer.export import Export
 from trainer.golden import GoldenSet
+from trainer.ladder import ladder
 from trainer.learner import Capacity, Listing
 from trainer.model import Reranker
 from trainer.ranks import ALONE, Ranks
 from trainer.scoring import Served
 from trainer.settings import TrainerSettings
 from trainer.splits import Split
-from trainer.train import Task, Trained, climb, follow, ladder
+from trainer.train import Task, Trained, climb, follow
 
 KEPT: Final = 2
 """Sessions in memory: those of the champion and of the candidate."""
@@ -166,7 +167,9 @@ class Workshop:
         follow(champion.reranker, task, activations=activations, ranks=self._ranks)
 
     def prepare(self, version: str, listings: Iterable[Listing]) -> None:
-        """Computes the activations of these lists, where they are not there."""
+        """Computes the activations of these lists, where they are not there and a rung asks for them."""
+        if all(each.is_whole for each in self._settings.trainer_capacities):
+            return
         activations = self._activations_of(self._load(version))
         activations.keep([pair for each in listings for pair in each.pairs])
 
@@ -226,11 +229,11 @@ def _candidate(trained: Trained, made: Export) -> Candidate:
 
 
 def _fingerprint(reranker: Reranker) -> str:
-    """Of the weights that no rung changes."""
-    trained = {id(parameter) for parameter in reranker.last_layer_parameters()}
+    """Of the weights below the last layer: what enters it follows from them."""
+    above = {id(parameter) for parameter in reranker.last_layer_parameters()}
     digest = hashlib.sha256()
     for name, parameter in reranker.named_parameters():
-        if id(parameter) not in trained:
+        if id(parameter) not in above:
             digest.update(name.encode())
             digest.update(parameter.detach().numpy().tobytes())
     return digest.hexdigest()

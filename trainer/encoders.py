@@ -43,6 +43,8 @@ class Encoder(nn.Module, ABC):
 
     config: PreTrainedConfig
     uses_token_types: bool
+    queries_and_values: tuple[str, ...]
+    """What a layer calls the maps that make them."""
 
     @abstractmethod
     def activations(
@@ -97,6 +99,8 @@ class Match(nn.Module):
 
 class BertEncoder(Encoder):
     """BERT and XLM-R: post-norm layers, read at the first token."""
+
+    queries_and_values = ("query", "value")
 
     def __init__(
         self,
@@ -168,6 +172,7 @@ class ModernBertEncoder(Encoder):
     """ModernBERT: pre-norm layers with rotary positions, some of them over a window."""
 
     uses_token_types = False
+    queries_and_values = ("Wqkv",)  # one map makes them, and the keys with them
 
     def __init__(self, classifier: ModernBertForSequenceClassification) -> None:
         super().__init__()

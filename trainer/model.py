@@ -82,7 +82,11 @@ class Reranker(nn.Module):
 
     def last_layer_parameters(self) -> list[nn.Parameter]:
         """Last encoder layer, pooler, classifier and fusion."""
-        modules = [self.encoder.layers()[-1], *self.encoder.head_modules(), self.fusion]
+        return [*self.encoder.layers()[-1].parameters(), *self.head_parameters()]
+
+    def head_parameters(self) -> list[nn.Parameter]:
+        """What follows the last layer: pooler, classifier and fusion."""
+        modules = [*self.encoder.head_modules(), self.fusion]
         return list(chain.from_iterable(module.parameters() for module in modules))
 
     def state(self) -> dict[str, Tensor]:

@@ -85,14 +85,14 @@ def train(
 ) -> Trained:
     """The learner's weights are the last round's when this ends."""
     pupil = _Pupil.of(learner, lesson, plan, reads)
-    states, liked = [learner.state()], [pupil.examined("before")]
+    liked, best, state = [pupil.examined("before")], 0, learner.state()
     for number in range(1, plan.rounds + 1):
         pupil.practise(number)
-        states.append(learner.state())
         liked.append(pupil.examined(f"after round {number}"))
+        if liked[-1] > liked[best]:
+            best, state = number, learner.state()
         say(f"round {number} of {plan.rounds}: tune questions {liked[0]:.4f} -> {liked[-1]:.4f}")
-    best = int(np.argmax(liked))
-    return Trained(state=states[best], round=best, tune=tuple(liked))
+    return Trained(state=state, round=best, tune=tuple(liked))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,17 +168,20 @@ class _Pupil:
                 )
 
     def _update(self, drawn: Sequence[Rollout], earned: Sequence[Floats]) -> None:
-        listings = [self.lesson.train[each.question].listing for each in drawn]
-        reference = [self.reference[each.question] for each in drawn]
-        loss = reinforce(
-            steps.padded(self.learner.scores(listings)) / self.lesson.temperature,
-            rollouts.collate(drawn, earned),
-            champion_BN=steps.padded(reference) / self.lesson.temperature,
-            objective=Objective(ppo_clip=self.plan.clip),
-            kl=self.plan.kl,
-        )
+        def loss(part: Sequence[int]) -> Tensor:
+            rankings = [drawn[at] for at in part]
+            listings = [self.lesson.train[each.question].listing for each in rankings]
+            reference = [self.reference[each.question] for each in rankings]
+            return reinforce(
+                steps.padded(self.learner.scores(listings)) / self.lesson.temperature,
+                rollouts.collate(rankings, [earned[at] for at in part]),
+                champion_BN=steps.padded(reference) / self.lesson.temperature,
+                objective=Objective(ppo_clip=self.plan.clip),
+                kl=self.plan.kl,
+            ).total
+
         self.optimizer.zero_grad()
-        torch.autograd.backward(loss.total)
+        self.learner.descend(range(len(drawn)), loss)
         nn.utils.clip_grad_norm_(self.learner.parameters, MAX_GRADIENT)
         self.optimizer.step()
         self.rate.step()

@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from contract.environment import refuse_unknown
 from contract.rewards import RewardSpec
 from trainer import spec_files
+from trainer.adapters import RANK
 from trainer.learner import Capacity
 from trainer.objective import Objective, Weights
 from trainer.spec_files import SpecRefused
@@ -61,8 +62,10 @@ class TrainerSettings(BaseSettings):
     trainer_cache_bytes: int = Field(default=2 << 30, ge=0)
     """Activations kept in memory; what does not fit is computed again each time."""
 
-    trainer_capacities: tuple[Capacity, ...] = Field(default=tuple(Capacity), min_length=1)
-    """The rungs of the ladder that are climbed, as JSON: ["fusion", "last_layer"]."""
+    trainer_capacities: tuple[Capacity, ...] = Field(
+        default=(Capacity.FUSION, Capacity.LAST_LAYER), min_length=1
+    )
+    """The rungs of the ladder that are climbed, as JSON: ["fusion", "last_layer", "lora", "everything"] are all."""
     trainer_precisions: tuple[Literal["float32", "int8", "float16"], ...] = Field(
         default=("float32", "int8", "float16"), min_length=1
     )
@@ -83,6 +86,15 @@ class TrainerSettings(BaseSettings):
     trainer_fusion_epochs: int = Field(default=4, ge=1)
     trainer_last_layer_lr: float = Field(default=1e-3, gt=0)
     trainer_last_layer_epochs: int = Field(default=2, ge=1)
+    trainer_lora_rank: int = Field(default=RANK, ge=1)
+    trainer_lora_lr: float = Field(default=3e-4, gt=0)
+    trainer_lora_epochs: int = Field(default=2, ge=1)
+    trainer_lora_min_rewards: int = Field(default=1_000, ge=1)
+    """Adapters are not trained on fewer fresh rewards, those that tune and judge not counted."""
+    trainer_everything_lr: float = Field(default=2e-5, gt=0)
+    trainer_everything_epochs: int = Field(default=2, ge=1)
+    trainer_everything_min_rewards: int = Field(default=5_000, ge=1)
+    """The whole model is not trained on fewer fresh rewards, those that tune and judge not counted."""
     trainer_batch: int = Field(default=32, ge=1)
     """Decisions of one gradient step."""
 

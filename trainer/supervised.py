@@ -1,7 +1,7 @@
 """The ceiling: the same trainable weights and the same budget, taught by gold labels instead of feedback.
 
     python -m trainer.supervised --questions TRAIN.jsonl --events 4000 --out FOLDER
-        [--base minilm] [--capacity last_layer|fusion] [--seed 0] [--threads 1]
+        [--base minilm] [--capacity fusion|last_layer|lora|everything] [--seed 0] [--threads 1]
         [--evaluate HELD_OUT.jsonl --scores SCORES.jsonl]
 
 Questions and held-out questions are lines of `{"query": "...", "documents": [{"text": "...", "score": 1.5}, ...],
@@ -18,7 +18,7 @@ the recall@1 of the base and of what was trained on the held-out questions.
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -34,9 +34,10 @@ from contract.tokens import PairTokenizer
 from trainer import base
 from trainer.activations import Activations
 from trainer.base import Base
+from trainer.ladder import Rung, rung
 from trainer.learner import Capacity, Learner, Listing
 from trainer.settings import TrainerSettings
-from trainer.train import MAX_GRADIENT, Rung, ladder, schedule
+from trainer.train import MAX_GRADIENT, schedule
 
 SETTINGS: Final = TrainerSettings.model_construct()
 """The defaults of a round; nothing here needs a database."""
@@ -73,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.manual_seed(options.seed)
     start = base.load(options.base)
     questions, held_out = _questions(options.questions), _questions(options.evaluate)
-    (rung,) = (each for each in ladder(SETTINGS) if each.capacity == options.capacity)
+    how = rung(Capacity(options.capacity), SETTINGS)
     activations = Activations(
         start.reranker,
         PairTokenizer.from_file(start.tokenizer_path, max_length=start.max_length),
@@ -82,12 +83,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     asked = [each.listing for each in held_out]
     taught = [each.listing for each in questions]
-    learner = Learner.of(start.reranker, rung.capacity, activations, [*taught, *asked])
-    with learner:
+    with Learner.of(start.reranker, how.capacity, activations, [*taught, *asked]) as learner:
         before = learner.scored(asked)
-        teach(learner, questions, rung=rung, events=options.events, seed=options.seed)
-        after = learner.scored(asked)
-        _save(start, options.out)
+        teach(learner, questions, rung=how, events=options.events, seed=options.seed)
+        after, learned = learner.scored(asked), learner.state()
+    _save(start, learned, options.out)
     _write(after, options.scores)
     found = {"base": recall(before, held_out), "trained": recall(after, held_out)}
     sys.stdout.write(json.dumps(found | {"events": options.events, "seed": options.seed}) + "\n")
@@ -108,14 +108,17 @@ def teach(
     rng = np.random.default_rng(seed)
     answered = [at for at, question in enumerate(questions) if question.gold]
     drawn = rng.choice(answered, size=events)
+
+    def loss(part: Sequence[int]) -> Tensor:
+        logits = learner.scores([questions[at].listing for at in part])
+        return listwise(logits, [questions[at].gold for at in part])
+
     for _ in range(rung.epochs):
         order = rng.permutation(drawn)
         for start in range(0, events, rung.batch):
             chosen = order[start : start + rung.batch].tolist()
-            logits = learner.scores([questions[at].listing for at in chosen])
-            loss = listwise(logits, [questions[at].gold for at in chosen])
             optimizer.zero_grad()
-            torch.autograd.backward(loss)
+            learner.descend(chosen, loss)
             nn.utils.clip_grad_norm_(learner.parameters, MAX_GRADIENT)
             optimizer.step()
             rate.step()
@@ -155,8 +158,9 @@ def _write(logits: Sequence[Tensor], path: Path | None) -> None:
         path.write_text("".join(lines), encoding="utf-8")
 
 
-def _save(start: Base, folder: Path) -> None:
+def _save(start: Base, learned: Mapping[str, Tensor], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
+    start.reranker.load_state(start.reranker.state() | dict(learned))
     start.reranker.save(folder / WEIGHTS)
 
 

@@ -1,4 +1,4 @@
-"""The ladder of capacity: the fusion weights over everything since the base, the last layer over what is new.
+"""The ladder is climbed: the fusion weights learn from everything since the base, the larger rungs from what is new.
 
 Each rung starts from the champion's weights, tries each weight of the divergence, and goes as far as the tune queries
 like best: so many epochs, and the whole way there or half of it. Interpolated weights keep what both ends can do
@@ -8,6 +8,7 @@ half its length. A rung that the tune queries do not like less than the champion
 Shapes: B decisions, N candidates, T steps.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,12 +26,14 @@ from trainer.estimators import MIN_SHARE, Estimate, delta_beta_ips, effective_sh
 from trainer.exam import Exam
 from trainer.examples import Example
 from trainer.golden import GoldenSet
+from trainer.ladder import Rung
 from trainer.learner import Capacity, Learner, Listing
 from trainer.model import Reranker
 from trainer.objective import Objective, reinforce
 from trainer.ranks import ALONE, Ranks
-from trainer.settings import TrainerSettings
 from trainer.splits import Split
+
+logger = logging.getLogger(__name__)
 
 MAX_GRADIENT: Final = 1.0
 WARM_UP_STEPS: Final = 10
@@ -42,18 +45,6 @@ TUNE_MIN_SHARE: Final = 1.5 * MIN_SHARE
 HOPELESS: Final = 0.25
 """A candidate is dropped where its gain on the tune queries is below 0 at this level: they are few, and the gate,
 which is asked next, has five times as many."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rung:
-    """How one capacity is trained."""
-
-    capacity: Capacity
-    lr: float
-    epochs: int
-    kls: tuple[float, ...]
-    objective: Objective
-    batch: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,34 +72,6 @@ class Trained:
     def is_admissible(self) -> bool:
         """Whether the gate would look at its gain at all, as far as the tune queries can tell."""
         return self.effective_share >= TUNE_MIN_SHARE and not self.forgets
-
-
-def ladder(settings: TrainerSettings) -> tuple[Rung, ...]:
-    """Smallest first."""
-
-    def rung(capacity: Capacity, *, lr: float, epochs: int) -> Rung:
-        return Rung(
-            capacity=capacity,
-            lr=lr,
-            epochs=epochs,
-            kls=settings.trainer_kl,
-            objective=settings.objective,
-            batch=settings.trainer_batch,
-        )
-
-    rungs = (
-        rung(
-            Capacity.FUSION,
-            lr=settings.trainer_fusion_lr,
-            epochs=settings.trainer_fusion_epochs,
-        ),
-        rung(
-            Capacity.LAST_LAYER,
-            lr=settings.trainer_last_layer_lr,
-            epochs=settings.trainer_last_layer_epochs,
-        ),
-    )
-    return tuple(each for each in rungs if each.capacity in settings.trainer_capacities)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +109,12 @@ def climb(
         train = [each for each in split.train if each.fresh or rung.capacity is Capacity.FUSION]
         if not train or not split.tune:
             continue
+        if len(train) < rung.min_rewards:
+            logger.info(
+                "rung.skipped capacity=%s rewards=%d of=%d",
+                *(rung.capacity, len(train), rung.min_rewards),
+            )
+            continue
         advantage = _advantages(split.train, rung.objective)
         task = Task(
             champion=version,
@@ -165,7 +134,7 @@ def follow(champion: Reranker, task: Task, *, activations: Activations, ranks: R
     """What another rank does of a rung: its share of every step of every attempt, and no exam."""
     own = ranks.share(range(len(task.examples)))
     needed = [Listing.of_example(task.examples[at]) for at in own]
-    with Learner.of(champion, task.rung.capacity, activations, needed) as learner:
+    with _learner(champion, task, activations, needed) as learner:
         lesson = _Lesson.of(task, learner, ranks=ranks)
         for kl in task.rung.kls:
             learner.reset()
@@ -184,10 +153,17 @@ def _taught(
 ) -> Trained:
     own = [task.examples[at] for at in ranks.share(range(len(task.examples)))]
     needed = [*map(Listing.of_example, [*own, *tune]), *golden.listings]
-    with Learner.of(champion, task.rung.capacity, activations, needed) as learner:
+    with _learner(champion, task, activations, needed) as learner:
         lesson = _Lesson.of(task, learner, ranks=ranks)
         exam = Exam.of(tune, golden, learner, temperature=task.temperature)
         return best(_attempts(learner, lesson, exam))
+
+
+def _learner(
+    champion: Reranker, task: Task, activations: Activations, needed: Sequence[Listing]
+) -> Learner:
+    rung = task.rung
+    return Learner.of(champion, rung.capacity, activations, needed, rank=rung.rank)
 
 
 def _advantages(
@@ -287,23 +263,26 @@ def _descend(
 
     Returns how many free steps were cut and how many not, by kind of answer.
     """
-    task, own = lesson.task, lesson.ranks.share(chosen)
-    counts: Counter[tuple[str, bool]] = Counter()
-    if not own:
-        return counts
-    examples = [task.examples[at] for at in own]
-    logged = steps.collate(examples, [task.advantages[at] for at in own])
-    loss = reinforce(
-        steps.padded(learner.scores([lesson.listings[at] for at in own])) / task.temperature,
-        logged,
-        champion_BN=steps.padded([lesson.champion[at] for at in own]) / task.temperature,
-        objective=task.rung.objective,
-        kl=kl,
-    )
-    torch.autograd.backward(loss.total * (len(own) / len(chosen)))
-    for example, clipped_T, free_T in zip(examples, loss.clipped_BT, logged.free_BT, strict=True):
-        counts[_kind(example), True] += int(clipped_T.sum())
-        counts[_kind(example), False] += int((free_T & ~clipped_T).sum())
+    task, counts = lesson.task, Counter[tuple[str, bool]]()
+
+    def loss(part: Sequence[int]) -> Tensor:
+        examples = [task.examples[at] for at in part]
+        logged = steps.collate(examples, [task.advantages[at] for at in part])
+        found = reinforce(
+            steps.padded(learner.scores([lesson.listings[at] for at in part])) / task.temperature,
+            logged,
+            champion_BN=steps.padded([lesson.champion[at] for at in part]) / task.temperature,
+            objective=task.rung.objective,
+            kl=kl,
+        )
+        for example, clipped_T, free_T in zip(
+            examples, found.clipped_BT, logged.free_BT, strict=True
+        ):
+            counts[_kind(example), True] += int(clipped_T.sum())
+            counts[_kind(example), False] += int((free_T & ~clipped_T).sum())
+        return found.total
+
+    learner.descend(lesson.ranks.share(chosen), loss, of=len(chosen))
     return counts
 
 

@@ -28,6 +28,7 @@ class Arm:
     objective: Objective = _OURS
     kls: tuple[float, ...] = (0.05,)
     capacities: tuple[Capacity, ...] = (Capacity.LAST_LAYER,)
+    """Rungs on cached activations or rungs without: the cache is of the start's layers."""
     judge: Judge = Judge.LOG
     unfused: bool = False
     """Whether it starts from the cross-encoder alone."""
@@ -46,6 +47,8 @@ ARMS: Final[dict[str, Arm]] = {
     "fusion-weights": Arm(capacities=(Capacity.FUSION,)),
     "fusion-weights-replay": Arm(capacities=(Capacity.FUSION,), judge=Judge.REPLAY),
     "fusion-weights-unfused": Arm(capacities=(Capacity.FUSION,), unfused=True),
+    "lora": Arm(capacities=(Capacity.LORA,)),
+    "everything": Arm(capacities=(Capacity.EVERYTHING,)),
     "naive": Arm(objective=_NAIVE, kls=(0.0,)),
     "naive-baseline": Arm(objective=_NAIVE_BASELINE, kls=(0.0,)),
     "full-list": Arm(objective=_FULL_LIST, kls=(0.0,)),

@@ -19,10 +19,11 @@ from contract.records import Decision
 from trainer import gate, readers, replay
 from trainer.examples import Example
 from trainer.gate import Answer, Kind, Verdict
+from trainer.ladder import Rung, rung
 from trainer.replay import Replay, Request
 from trainer.settings import TrainerSettings
 from trainer.splits import Split, cluster, split
-from trainer.train import Rung, Trained, climb
+from trainer.train import Trained, climb
 
 EPSILON: Final = 0.9
 ROUND_REWARDS: Final = 750
@@ -240,21 +241,10 @@ def follow(loop: Loop, *, events: int, judged_in: World | None = None) -> Played
 
 
 def rungs(arm: Arm) -> tuple[Rung, ...]:
-    """Those of a trainer with the default settings, with the arm's objective."""
-    rates = {
-        "fusion": (SETTINGS.trainer_fusion_lr, SETTINGS.trainer_fusion_epochs),
-        "last_layer": (SETTINGS.trainer_last_layer_lr, SETTINGS.trainer_last_layer_epochs),
-    }
+    """Those of a trainer with the default settings, with the arm's objective, and tried on however little."""
     return tuple(
-        Rung(
-            capacity=capacity,
-            lr=rates[capacity][0],
-            epochs=rates[capacity][1],
-            kls=arm.kls,
-            objective=arm.objective,
-            batch=SETTINGS.trainer_batch,
-        )
-        for capacity in arm.capacities
+        replace(rung(each, SETTINGS), kls=arm.kls, objective=arm.objective, min_rewards=0)
+        for each in arm.capacities
     )
 
 

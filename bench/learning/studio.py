@@ -1,4 +1,4 @@
-"""The model of an arm: one base for all, and snapshots of the few weights that training changes.
+"""The model of an arm: one base for all, and snapshots of the weights that training changes, mostly few.
 
 A snapshot scores with torch what the file would score that is exported from it; that both agree is the gate's first
 question, which `bench.learning.planted` puts to real files.
@@ -22,7 +22,7 @@ from contract.tokens import PairTokenizer
 from trainer import base, calibration, golden, heads, reference
 from trainer.activations import Activations, Texts
 from trainer.golden import GoldenSet
-from trainer.learner import Listing
+from trainer.learner import Listing, whole_logits
 from trainer.model import Fusion, Reranker
 
 State: TypeAlias = Mapping[str, Tensor]
@@ -74,6 +74,15 @@ class Studio:
             for name, tensor in state.items():
                 parameters[name].copy_(tensor)
 
+    def logits(self, pairs: Sequence[Texts], *, whole: bool) -> Tensor:
+        """The cross-encoder's, with the weights of now.
+
+        whole: by forwards through all layers, since those below the last are not the start's.
+        """
+        if whole:
+            return whole_logits(self.reranker, self.activations, pairs)
+        return heads.pair_logits(self.reranker.encoder, *self.activations.of(pairs))
+
     @contextmanager
     def wearing(self, state: State) -> Iterator[Reranker]:
         """The reranker with these weights, for so long."""
@@ -112,6 +121,11 @@ class Snapshot:
             logits_P: Tensor = self._fusion(pair_logits_P, torch.from_numpy(listing.first_stage))
         return np.asarray(logits_P.numpy(), dtype=np.float64)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether layers below the last differ from the start's."""
+        return not self.state.keys() <= self.studio.start.state.keys()
+
     @cached_property
     def _fusion(self) -> Fusion:
         fusion = Fusion()
@@ -125,10 +139,10 @@ class Snapshot:
         missing = [pair for pair in dict.fromkeys(pairs) if pair not in self._known]
         if not missing:
             return
-        with self.studio.wearing(self.state) as reranker:
+        with self.studio.wearing(self.state):
             for start in range(0, len(missing), AT_ONCE):
                 chunk = missing[start : start + AT_ONCE]
-                logits = heads.pair_logits(reranker.encoder, *self.studio.activations.of(chunk))
+                logits = self.studio.logits(chunk, whole=self.is_whole)
                 self._known.update(zip(chunk, logits.tolist(), strict=True))
 
     def orders(self, questions: Sequence[Question]) -> list[NDArray[np.int64]]:

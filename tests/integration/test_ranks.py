@@ -28,9 +28,16 @@ UNSEEN = {"fusion.bias", "encoder.classifier.classifier.bias"}
 makes steps of it."""
 
 
-@pytest.fixture
-def settings(database_url, redis_url, tmp_path):
-    return workbench.settings(database_url, redis_url, tmp_path)
+@pytest.fixture(params=["last_layer", "lora"])
+def settings(request, database_url, redis_url, tmp_path):
+    return workbench.settings(
+        database_url,
+        redis_url,
+        tmp_path,
+        trainer_capacities=(request.param,),
+        trainer_lora_lr=3e-3,
+        trainer_lora_min_rewards=1,
+    )
 
 
 @pytest.fixture

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 
 from bench.learning import cells, summary, truth, worlds
+from bench.learning.arms import ARMS
 from bench.learning.cells import Cell, Done
-from bench.learning.loop import Played, Serving
+from bench.learning.loop import Played, Serving, rungs
+from bench.learning.studio import Studio
 from bench.learning.worlds import Noise, Question, World
 from contract.records import Candidate
+from trainer.learner import Capacity, Learner, Listing
 
 
 def question(*worth, gold=(), **changes):
@@ -168,6 +171,39 @@ def test_a_gain_is_paired_by_question_and_clustered_over_seeds():
     )
 
     assert (gain.value, gain.standard_error) == (0.5, 0.0)
+
+
+@pytest.fixture(scope="module")
+def studio():
+    return Studio(max_bytes=1 << 24)
+
+
+def test_a_snapshot_of_lower_layers_scores_as_the_reranker_with_them(studio):
+    documents = [Candidate(text="Ten days."), Candidate(text="The office is closed.")]
+    listing = Listing.of("How long is the leave?", documents)
+    name = "encoder.classifier.bert.encoder.layer.0.attention.self.query.weight"
+    scale = {name: 3 * dict(studio.reranker.named_parameters())[name].detach()}
+
+    plain, deeper = studio.start, studio.snapshot("deeper", scale)
+    own, other = (each.logits("How long is the leave?", documents) for each in (plain, deeper))
+
+    def exact():
+        with Learner.of(studio.reranker, Capacity.EVERYTHING, studio.activations, []) as learner:
+            return learner.scored([listing])[0].numpy()
+
+    with studio.wearing(scale):
+        assert other == pytest.approx(exact(), abs=1e-4)
+    # Cached activations are kept in half precision.
+    assert own == pytest.approx(exact(), abs=1e-2)
+    assert (plain.is_whole, deeper.is_whole) == (False, True)
+    assert np.abs(own - other).max() > 0.1
+
+
+@pytest.mark.parametrize("arm", ["lora", "everything"])
+def test_the_arms_of_larger_rungs_are_tried_on_however_little(arm):
+    (rung,) = rungs(ARMS[arm])
+
+    assert (rung.capacity, rung.min_rewards, rung.kls) == (arm, 0, (0.05,))
 
 
 def test_prefixes_of_a_plackett_luce_policy_have_probabilities_that_sum_to_1():

@@ -102,6 +102,21 @@ def test_fusion_is_part_of_the_last_layer_and_small(family: str):
     assert fusion < {id(p) for p in reranker.last_layer_parameters()}
 
 
+@pytest.mark.parametrize("family", crossencoders.FAMILIES)
+def test_the_maps_of_queries_and_values_are_found_in_every_layer(family: str):
+    reranker = Reranker(crossencoders.model(family))
+    names = reranker.encoder.queries_and_values
+
+    found = [
+        name
+        for name, module in reranker.encoder.layers().named_modules()
+        if isinstance(module, torch.nn.Linear) and name.endswith(names)
+    ]
+
+    # Three layers; ModernBERT makes queries, keys and values by one map.
+    assert len(found) == 3 * {"bert": 2, "xlm-roberta": 2, "modernbert": 1}[family]
+
+
 @torch.no_grad()
 def test_a_match_is_the_mean_of_the_best_cosines_of_the_query_tokens():
     match = Match(2)

@@ -1,9 +1,18 @@
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 
+from tests import trainees
+from trainer.activations import Activations
+from trainer.ladder import Rung
+from trainer.learner import Capacity, Learner, Listing
+from trainer.objective import Objective
 from trainer.ranks import ALONE, Ranks, RanksParted
+from trainer.train import Task, _descend, _Lesson
+
+TWO = [Ranks(rank=rank, size=2) for rank in range(2)]
 
 
 def test_every_place_belongs_to_one_rank_and_to_the_same_one_in_any_order():
@@ -58,3 +67,44 @@ def test_of_several_ranks_one_that_fails_ends_them_all(task, said):
 def test_what_fails_together_is_not_hidden():
     with pytest.raises(ValueError, match="broken"), ALONE.together("a task"):
         raise ValueError("broken")
+
+
+@pytest.mark.parametrize("capacity", Capacity)
+def test_the_gradients_of_two_ranks_sum_to_that_of_one(capacity):
+    model = trainees.reranker()
+    task = lesson(model, capacity)
+
+    one, first, second = (gradient(model, task, ranks) for ranks in (ALONE, *TWO))
+
+    largest = float(one.abs().max())
+    assert largest > 1e-3
+    assert torch.allclose(first + second, one, atol=1e-5 * largest)
+
+
+def lesson(model, capacity):
+    """Six decisions; who shows "new" first did well."""
+    examples = trainees.log(model, reward=lambda shown: float("new" in shown[0]), decisions=6)
+    return Task(
+        champion="tiny",
+        rung=Rung(capacity=capacity, lr=1e-3, epochs=1, kls=(0.1,), objective=Objective(), batch=6),
+        examples=examples,
+        advantages=[np.array([each.reward - 0.5]) for each in examples],
+        temperature=1.0,
+        seed=0,
+    )
+
+
+def gradient(model, task, ranks):
+    """What a rank adds to the step of a batch of all examples, as one vector."""
+    activations = Activations(model, trainees.tokenizer(), pad_id=0, max_bytes=1 << 20)
+    needed = [Listing.of_example(each) for each in task.examples]
+    with Learner.of(model, task.rung.capacity, activations, needed) as learner:
+        own = _Lesson.of(task, learner, ranks=ranks)
+        _descend(learner, own, range(len(task.examples)), kl=0.1)
+        gradients = [
+            torch.zeros(each.numel()) if each.grad is None else each.grad.flatten()
+            for each in learner.parameters
+        ]
+        for each in learner.parameters:
+            each.grad = None
+    return torch.cat(gradients)

@@ -55,14 +55,14 @@ def learnt():
     return taught(Reader())
 
 
-def taught(reader, *, plan=PLAN):
+def taught(reader, *, plan=PLAN, capacity=Capacity.LAST_LAYER):
     torch.set_num_threads(1)
     model = trainees.reranker()
     activations = Activations(model, trainees.tokenizer(), pad_id=0, max_bytes=1 << 24)
     lesson = Lesson(train=questions(80, seed=1), tune=questions(60, seed=2), temperature=0.5)
     listings = [each.listing for each in [*lesson.train, *lesson.tune]]
     said: list[str] = []
-    with Learner.of(model, Capacity.LAST_LAYER, activations, listings) as learner:
+    with Learner.of(model, capacity, activations, listings) as learner:
         trained = rrpo.train(learner, lesson, plan, reads=reader, say=said.append)
     return trained, reader, said
 
@@ -74,6 +74,17 @@ def test_a_reader_teaches_which_documents_it_needs(learnt):
     assert trained.tune[trained.round] == max(trained.tune)
     assert max(trained.tune) > trained.tune[0] + 0.2
     assert len(trained.tune) == len(said) + 1 == PLAN.rounds + 1
+
+
+@pytest.mark.parametrize(("capacity", "lr"), [(Capacity.LORA, 1e-2), (Capacity.EVERYTHING, 3e-3)])
+def test_it_teaches_larger_rungs_too(capacity, lr):
+    trained, _, _ = taught(
+        Reader(), plan=replace(PLAN, rounds=1, rollouts=2, lr=lr), capacity=capacity
+    )
+
+    assert trained.round == 1
+    assert trained.tune[1] > trained.tune[0]
+    assert any("layer.0" in name for name in trained.state)
 
 
 def test_every_prefix_of_every_ranking_is_read(learnt):

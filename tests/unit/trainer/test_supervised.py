@@ -5,13 +5,14 @@ import numpy as np
 import pytest
 import torch
 
+from contract.artifact import WEIGHTS
 from tests import trainees
 from trainer import supervised
 from trainer.activations import Activations
+from trainer.ladder import Rung
 from trainer.learner import Capacity, Learner
 from trainer.objective import Objective
 from trainer.supervised import Question
-from trainer.train import Rung
 
 RUNG = Rung(
     capacity=Capacity.LAST_LAYER, lr=3e-3, epochs=2, kls=(0.1,), objective=Objective(), batch=16
@@ -61,6 +62,43 @@ def test_gold_labels_teach():
     assert before is not None
     assert after is not None
     assert after > max(0.6, before)
+
+
+@pytest.mark.parametrize("capacity", Capacity)
+def test_the_command_teaches_any_capacity_and_writes_the_plain_model(capacity, tmp_path, capsys):
+    folder = trainees.base(tmp_path / "base")
+    rows = [
+        {
+            "query": each.query,
+            "documents": [{"text": document.text} for document in each.candidates],
+            "gold": list(each.gold),
+        }
+        for each in questions(8, seed=1)
+    ]
+    asked = tmp_path / "questions.jsonl"
+    asked.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    threads = torch.get_num_threads()
+
+    given = {"questions": asked, "evaluate": asked, "events": 40, "base": folder}
+    options = given | {"capacity": capacity, "out": tmp_path / "out"}
+    status = supervised.main(
+        [part for name in options for part in (f"--{name}", str(options[name]))]
+    )
+
+    torch.set_num_threads(threads)
+    start, end = trainees.reranker(), trainees.reranker()
+    end.load(tmp_path / "out" / WEIGHTS)
+    changed = {
+        name for name, tensor in end.state().items() if not torch.equal(tensor, start.state()[name])
+    }
+    assert status == 0
+    assert json.loads(capsys.readouterr().out)["events"] == 40
+    assert ("encoder.classifier.bert.encoder.layer.0.attention.self.query.weight" in changed) == (
+        capacity.is_whole
+    )
+    assert ("encoder.classifier.bert.embeddings.word_embeddings.weight" in changed) == (
+        capacity is Capacity.EVERYTHING
+    )
 
 
 def test_recall_is_of_the_questions_that_can_be_answered():

@@ -11,15 +11,18 @@ from trainer.activations import Activations
 from trainer.estimators import Estimate
 from trainer.gate import Judged
 from trainer.golden import GoldenSet
+from trainer.ladder import Rung
 from trainer.learner import Capacity, Learner
 from trainer.objective import Objective
 from trainer.splits import split
-from trainer.train import Rung, Trained, best, climb
+from trainer.train import Trained, best, climb
 
 LAST_LAYER = Rung(
     capacity=Capacity.LAST_LAYER, lr=3e-3, epochs=2, kls=(0.1,), objective=Objective(), batch=32
 )
 FUSION = replace(LAST_LAYER, capacity=Capacity.FUSION, lr=5e-2)
+LORA = replace(LAST_LAYER, capacity=Capacity.LORA, lr=3e-2)
+EVERYTHING = replace(LAST_LAYER, capacity=Capacity.EVERYTHING)
 UNSPOILABLE = GoldenSet(
     [
         Judged(
@@ -93,6 +96,33 @@ def test_the_last_layer_learns_what_is_rewarded():
 
     assert trained.tune.value > 0
     assert reward_of(model, trained) > reward_of(model, None) + 0.1
+
+
+@pytest.mark.parametrize("rung", [LORA, EVERYTHING], ids=lambda rung: rung.capacity)
+def test_the_larger_rungs_learn_it_too_and_leave_the_champion_as_it_was(rung):
+    model = trainees.reranker()
+    before = {name: tensor.clone() for name, tensor in model.state().items()}
+    examples = trainees.log(model, reward=first_is_new, decisions=200, seed=1)
+
+    (trained,) = train(model, examples, rung)
+
+    assert trained.capacity is rung.capacity
+    assert any("layer.0" in name for name in trained.state)
+    assert reward_of(model, trained) > reward_of(model, None) + 0.1
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state().items())
+
+
+def test_a_rung_is_tried_on_as_many_fresh_rewards_as_it_asks_for(caplog):
+    model = trainees.reranker()
+    examples = trainees.log(model, reward=first_is_new, decisions=60)
+    n = len(sides(examples).train)
+
+    with caplog.at_level("INFO"):
+        train(model, examples, replace(LORA, min_rewards=n), replace(EVERYTHING, min_rewards=n + 1))
+
+    assert [record.getMessage() for record in caplog.records] == [
+        f"rung.skipped capacity=everything rewards={n} of={n + 1}"
+    ]
 
 
 def test_the_fusion_learns_where_the_first_stage_was_right():

@@ -1,7 +1,8 @@
-"""Which of a line's two models answers a unit: a session, or a decision that belongs to none.
+"""Which of a line's models answers a unit: a session, or a decision that belongs to none.
 
 By hash under one salt for all lines and times: a session keeps its arm on every replica and at every share that holds
-it, and as the share grows nobody leaves the canary.
+it. The canary takes from one end of [0, 1), the base that is held back from the other: as a share grows nobody leaves
+it, and nobody goes from one of the two to the other.
 """
 
 import hashlib
@@ -18,6 +19,9 @@ def place(unit: bytes) -> float:
     return int.from_bytes(digest, "big") / 2**48
 
 
-def arm(unit: bytes, *, share: float) -> Arm:
-    """Who answers the unit while a canary has that share."""
-    return Arm.CANARY if place(unit) < share else Arm.CHAMPION
+def arm(unit: bytes, *, canary: float = 0.0, hold_back: float = 0.0) -> Arm:
+    """Who answers the unit at these shares, which sum to 1 at most."""
+    stands = place(unit)
+    if stands < canary:
+        return Arm.CANARY
+    return Arm.HOLD_BACK if stands >= 1 - hold_back else Arm.CHAMPION

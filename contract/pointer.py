@@ -57,11 +57,19 @@ class Live:
     canary_version: str | None = None
     """A second version, which answers a share of the units."""
     canary_share: float = 0.0
+    hold_back_version: str | None = None
+    """The line's base, which answers a share of the units for good: what learning is measured by."""
+    hold_back_share: float = 0.0
+
+    @property
+    def held_back(self) -> str | None:
+        """The base, where it answers its share: not while it is the champion itself."""
+        return None if self.hold_back_version == self.version else self.hold_back_version
 
     def then(
         self, version: str, *, canary_version: str | None = None, canary_share: float = 0.0
     ) -> Self:
-        """The next epoch; a canary ends with the epoch that does not name it."""
+        """The next epoch; a canary ends with the epoch that does not name it, a hold-back goes on."""
         return replace(
             self,
             epoch=self.epoch + 1,
@@ -71,7 +79,7 @@ class Live:
         )
 
     def signed(self, *, secret: bytes) -> str:
-        """The document that `PUBLISH` stores; without a canary it says what it always said."""
+        """The document that `PUBLISH` stores; without a canary and a hold-back it says what it always said."""
         said = {name: value for name, value in asdict(self).items() if value}
         body = json.dumps(said, sort_keys=True)
         return json.dumps({"live": body, "signature": _signature(body, secret)})

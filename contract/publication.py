@@ -2,10 +2,11 @@
 
 held = connection.execute(publication.take_lease(line, holder=holder, ttl=ttl)).scalar_one()
 connection.execute(publication.register_version(...))
-connection.execute(publication.promote(line, version, expected_epoch=epoch, token=held, ...))
+connection.execute(publication.promote(live.then(version), token=held, ...))
 """
 
 from collections.abc import Mapping
+from dataclasses import asdict, fields
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Final
@@ -41,6 +42,7 @@ class Action(StrEnum):
     FREEZE = "freeze"
     UNFREEZE = "unfreeze"
     CANARY = "canary"
+    HOLD_BACK = "hold_back"
     REBUILD = "rebuild"
 
 
@@ -121,31 +123,23 @@ def mark_version(version: str, *, status: str) -> Update:
 
 
 def promote(
-    line: str,
-    version: str,
+    then: Live,
     *,
-    expected_epoch: int,
     token: int,
     actor: str,
     reason: str,
     action: Action = Action.PROMOTE,
-    canary_version: str | None = None,
-    canary_share: float = 0.0,
     run_id: UUID | None = None,
     evaluation_id: UUID | None = None,
 ) -> Insert:
-    """Make the version live as the epoch after `expected_epoch` (0 before the first one), with its canary if any.
+    """Make this live, as the epoch after the one before it (0 before the first one).
 
     The database raises when the token is stale, when there is no lease or when the epoch moved: see `refusal_in`.
     """
     return insert(promotions).values(
-        line=line,
-        epoch=expected_epoch + 1,
-        previous_epoch=expected_epoch,
+        **asdict(then),
+        previous_epoch=then.epoch - 1,
         action=action,
-        version=version,
-        canary_version=canary_version,
-        canary_share=canary_share,
         actor=actor,
         reason=reason,
         run_id=run_id,
@@ -158,11 +152,8 @@ def live(line: str) -> Select[Any]:
     """What the line serves: the promotion with the highest epoch, joined with its version. No row before the first."""
     return (
         select(
-            *(
-                promotions.c[name]
-                for name in ("line", "epoch", "action", "version", "canary_version", "canary_share")
-            ),
-            *(promotions.c[name] for name in ("actor", "reason", "created_at")),
+            *(promotions.c[each.name] for each in fields(Live)),
+            *(promotions.c[name] for name in ("action", "actor", "reason", "created_at")),
             *(model_versions.c[name] for name in ("parent", "base", "uri", "manifest")),
         )
         .join(model_versions, model_versions.c.version == promotions.c.version)
@@ -174,13 +165,7 @@ def live(line: str) -> Select[Any]:
 
 def pointer(row: Row[Any]) -> Live:
     """What such a row of `promotions` makes live."""
-    return Live(
-        line=row.line,
-        epoch=row.epoch,
-        version=row.version,
-        canary_version=row.canary_version,
-        canary_share=row.canary_share,
-    )
+    return Live(**{each.name: getattr(row, each.name) for each in fields(Live)})
 
 
 def is_frozen(line: str) -> Select[bool]:
@@ -219,7 +204,7 @@ def is_rebuilding(line: str) -> Select[bool]:
     changed = select(promotions.c.epoch).where(
         promotions.c.line == line,
         promotions.c.epoch > asked.scalar_subquery(),
-        promotions.c.action.not_in([Action.FREEZE, Action.UNFREEZE]),
+        promotions.c.action.not_in([Action.FREEZE, Action.UNFREEZE, Action.HOLD_BACK]),
     )
     begun = select(training_runs.c.run_id).where(
         training_runs.c.line == line, training_runs.c.started_at >= since.scalar_subquery()

@@ -21,6 +21,7 @@ class Arm(StrEnum):
 
     CHAMPION = "champion"
     CANARY = "canary"
+    HOLD_BACK = "hold_back"
     PINNED = "pinned"
 
 
@@ -34,13 +35,14 @@ class Source(StrEnum):
 
 
 class NotLearnable(StrEnum):
-    """Why a decision is stored and never trains: it has no support, or no known propensity."""
+    """Why a decision is stored and never trains: it has no support, no known propensity, or was held back."""
 
     EXPLORE_NEVER = "explore_never"
     NO_EXPLORATION = "no_exploration"
     BUDGET_SPENT = "budget_spent"
     DEGRADED = "degraded"
     PINNED = "pinned"
+    HOLD_BACK = "hold_back"
     REPEATED = "repeated"
 
 

@@ -101,7 +101,7 @@ decisions = Table(
     document("tags"),
     optional("latency_ms", "float8"),
     xid(),
-    one_of("arm", "champion", "canary", "pinned"),
+    one_of("arm", "champion", "canary", "hold_back", "pinned"),
     check("epsilon_share", "epsilon BETWEEN 0 AND 1"),
     check("temperature_positive", "temperature > 0 AND temperature < 'Infinity'"),
     check("sampled_range", "sampled BETWEEN 0 AND cardinality(candidate_texts)"),
@@ -145,7 +145,7 @@ failures = Table(
     required("version", "text"),
     required("arm", "text"),
     required("error", "text"),  # its kind
-    one_of("arm", "champion", "canary", "pinned"),
+    one_of("arm", "champion", "canary", "hold_back", "pinned"),
     Index(None, "line", "epoch"),
 )
 

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn
@@ -145,9 +145,7 @@ def rollback(
     """Serve an earlier version again, as a new epoch."""
     from rankloop import operators
 
-    with operators.client(url, key=_key()) as client, _refusals():
-        promotion = operators.rollback(client, to=to, reason=reason, line=line)
-    _say(promotion)
+    _steer(url, operators.rollback, to=to, reason=reason, line=line)
 
 
 @app.command()
@@ -161,9 +159,7 @@ def promote(
     """Serve a version of the line, whatever the gate said of it, as a new epoch."""
     from rankloop import operators
 
-    with operators.client(url, key=_key()) as client, _refusals():
-        promotion = operators.promote(client, version=version, reason=reason, line=line)
-    _say(promotion)
+    _steer(url, operators.promote, version=version, reason=reason, line=line)
 
 
 @app.command()
@@ -183,13 +179,24 @@ def canary(
 
     if end is (version is not None):
         _refuse("name a version, or say --end")
-    with operators.client(url, key=_key()) as client, _refusals():
-        promotion = (
-            operators.end_canary(client, reason=reason, line=line)
-            if version is None
-            else operators.canary(client, version=version, share=share, reason=reason, line=line)
-        )
-    _say(promotion)
+    if version is None:
+        _steer(url, operators.end_canary, reason=reason, line=line)
+    else:
+        _steer(url, operators.canary, version=version, share=share, reason=reason, line=line)
+
+
+@app.command()
+def hold_back(
+    *,
+    share: Annotated[float, typer.Option(help="Of the sessions; 0 holds back nobody.")],
+    reason: Reason,
+    url: Url = SERVICE_URL,
+    line: Line = None,
+) -> None:
+    """Let the base of a line answer a share of the sessions for good: the measure of what was learned."""
+    from rankloop import operators
+
+    _steer(url, operators.hold_back, share=share, reason=reason, line=line)
 
 
 @app.command()
@@ -207,9 +214,7 @@ def unfreeze(*, reason: Reason, url: Url = SERVICE_URL, line: Line = None) -> No
 def _freeze(*, frozen: bool, reason: str, url: str, line: str | None) -> None:
     from rankloop import operators
 
-    with operators.client(url, key=_key()) as client, _refusals():
-        promotion = operators.freeze(client, frozen=frozen, reason=reason, line=line)
-    _say(promotion)
+    _steer(url, operators.freeze, frozen=frozen, reason=reason, line=line)
 
 
 @app.command()
@@ -217,9 +222,7 @@ def rebuild(*, reason: Reason, url: Url = SERVICE_URL, line: Line = None) -> Non
     """Serve the base of a line again, and learn from it anew, from all that is kept."""
     from rankloop import operators
 
-    with operators.client(url, key=_key()) as client, _refusals():
-        promotion = operators.rebuild(client, reason=reason, line=line)
-    _say(promotion)
+    _steer(url, operators.rebuild, reason=reason, line=line)
 
 
 @app.command()
@@ -251,12 +254,19 @@ def quarantine(
     )
 
 
-def _say(promotion: Mapping[str, Any]) -> None:
+def _steer(url: str, change: Callable[..., Mapping[str, Any]], **said: object) -> None:
+    """Has it done, and says what is served now."""
+    from rankloop import operators
+
+    with operators.client(url, key=_key()) as client, _refusals():
+        promotion = change(client, **said)
     frozen = " and is frozen" if promotion["action"] == "freeze" else ""
     canary = promotion["canary_version"]
     beside = f", and to {promotion['canary_share']:.0%} {canary}" if canary else ""
+    base = promotion["hold_back_version"]
+    held = f", holding back {100 * promotion['hold_back_share']:g}% for {base}" if base else ""
     Console(highlight=False, markup=False, soft_wrap=True).print(
-        f"line {promotion['line']} serves {promotion['version']}{beside} as epoch {promotion['epoch']}{frozen}"
+        f"line {promotion['line']} serves {promotion['version']}{beside}{held} as epoch {promotion['epoch']}{frozen}"
     )
 
 

@@ -8,6 +8,9 @@ import httpx
 
 TIMEOUT_S: Final = 10.0
 
+BY_USERS: Final = frozenset({"canary", "hold_back"})
+"""Verdicts that what users say leads to, now one and now another."""
+
 Row: TypeAlias = Mapping[str, Any]
 
 
@@ -40,6 +43,19 @@ class Overview:
         return changes[0] if changes and changes[0]["action"] == "freeze" else None
 
     @property
+    def held_back(self) -> Row | None:
+        """What is known of the champion beside the base, as far as the list goes back."""
+        live = self.live
+        return next(
+            (
+                row
+                for row in self.evaluations
+                if row["kind"] == "hold_back" and live and row["version"] == live["version"]
+            ),
+            None,
+        )
+
+    @property
     def counts(self) -> dict[str, int]:
         """How much of what there was, as far as the lists go back."""
         return {
@@ -48,7 +64,7 @@ class Overview:
             "rolled back": sum(row["action"] == "rollback" for row in self.promotions),
             "runs": len(self.runs),
             "refused": sum(
-                row["verdict"] != "pass" and row["kind"] != "canary" for row in self.evaluations
+                row["verdict"] != "pass" and row["kind"] not in BY_USERS for row in self.evaluations
             ),
             "decisions learned from": sum(row["n_decisions"] or 0 for row in self.runs),
         }
@@ -86,6 +102,11 @@ def canary(
 def end_canary(client: httpx.Client, *, reason: str, line: str | None = None) -> Row:
     """The promotion that it became. Raises `ServiceAway` and `ServiceRefused`."""
     return _changed(client, "/v1/canary/end", {"reason": reason, "line": line})
+
+
+def hold_back(client: httpx.Client, *, share: float, reason: str, line: str | None = None) -> Row:
+    """The promotion that it became. Raises `ServiceAway` and `ServiceRefused`."""
+    return _changed(client, "/v1/hold-back", {"share": share, "reason": reason, "line": line})
 
 
 def freeze(client: httpx.Client, *, frozen: bool, reason: str, line: str | None = None) -> Row:

@@ -31,6 +31,8 @@ def show(console: Console, overview: Overview) -> None:
         console.print(
             f"its canary {_short(live['canary_version'])} answers {live['canary_share']:.0%}"
         )
+    if live["hold_back_version"] is not None:
+        console.print(_held_back(live, overview.held_back))
     if overview.frozen is not None:
         console.print(f"frozen, no training: {overview.frozen['reason']}")
     console.print(", ".join(f"{number} {name}" for name, number in overview.counts.items()))
@@ -46,6 +48,14 @@ def show(console: Console, overview: Overview) -> None:
 def as_json(overview: Overview) -> dict[str, Any]:
     """Everything that the tables are made of."""
     return {"live": overview.live, "counts": overview.counts} | asdict(overview)
+
+
+def _held_back(live: Row, said: Row | None) -> str:
+    base, share = live["hold_back_version"], f"{100 * live['hold_back_share']:g}%"
+    if base == live["version"]:
+        return f"{share} will be held back: the base serves everybody yet"
+    known = "nothing is known yet" if said is None else said["reason"]
+    return f"{share} are held back for the base {_short(base)}: {known}"
 
 
 def _promotion(row: Row) -> Sequence[object]:

@@ -21,6 +21,7 @@ QUESTIONS: Final = {
     "replay": "does the reader answer better from its documents?",
     "offline": "does the log say that it gains?",
     "canary": "do its users say that it gains?",
+    "hold_back": "do users say that it gains on what the line began with?",
 }
 ANSWERS: Final = {
     "pass": "yes",

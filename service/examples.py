@@ -169,6 +169,12 @@ CANARY: Final[dict[str, Example]] = {
 END_CANARY: Final[dict[str, Example]] = {
     "end": _example("The champion alone again", {"reason": "complaints since this morning"}),
 }
+HOLD_BACK: Final[dict[str, Example]] = {
+    "a fiftieth": _example(
+        "A fiftieth of the sessions", {"share": 0.02, "reason": "what is learning worth?"}
+    ),
+    "nobody": _example("Nobody any more", {"share": 0, "reason": "it is known by now"}),
+}
 REBUILD: Final[dict[str, Example]] = {
     "anew": _example(
         "Without a source that is in quarantine", {"reason": "mallory voted for weeks"}

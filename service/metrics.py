@@ -81,6 +81,12 @@ class Metrics:
             ["line"],
             registry=registry,
         )
+        self.hold_back_share = Gauge(
+            "rankloop_hold_back_share",
+            "Share of units that this replica holds back for the base, 0 without one",
+            ["line"],
+            registry=registry,
+        )
         self.healed = Counter(
             "rankloop_pointer_healed",
             "Times Redis was behind Postgres and was told",

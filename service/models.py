@@ -1,12 +1,13 @@
 """Which model answers: one for each line, replaced between two requests and never by an earlier epoch."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Self
 
 from contract import arms
 from contract.pointer import Live
-from contract.records import Arm
+from contract.records import Arm, NotLearnable
 from service.errors import NoModelYet, UnknownLine
 from service.score import Scorer
 
@@ -20,21 +21,57 @@ class Model:
     arm: Arm = Arm.CHAMPION
     canary: Self | None = None
     """Beside a champion: the version that answers a share of the units, where it could be loaded."""
+    hold_back: Self | None = None
+    """Beside another champion than itself: the base of the line, likewise."""
 
     @property
     def version(self) -> str:
-        canary = self.live.canary_version
-        return canary if self.arm is Arm.CANARY and canary is not None else self.live.version
+        return _named(self.live).get(self.arm, self.live.version)
 
     @property
-    def is_whole(self) -> bool:
-        """Whether everything that is live is loaded."""
-        return self.canary is not None or self.live.canary_version is None
+    def not_learnable(self) -> NotLearnable | None:
+        """What is held back stays a measure: it teaches nothing."""
+        return NotLearnable.HOLD_BACK if self.arm is Arm.HOLD_BACK else None
+
+    @property
+    def beside(self) -> Mapping[Arm, "Model"]:
+        """Those that are loaded."""
+        both = {Arm.CANARY: self.canary, Arm.HOLD_BACK: self.hold_back}
+        return {arm: model for arm, model in both.items() if model is not None}
+
+    @property
+    def missing(self) -> Mapping[Arm, str]:
+        """The versions that are live beside a champion and not loaded."""
+        return {
+            arm: version for arm, version in _named(self.live).items() if arm not in self.beside
+        }
+
+    @property
+    def canary_share(self) -> float:
+        """What the canary answers here: nothing where it is not loaded."""
+        return 0.0 if self.canary is None else self.live.canary_share
+
+    @property
+    def hold_back_share(self) -> float:
+        """What the base answers here, likewise."""
+        return 0.0 if self.hold_back is None else self.live.hold_back_share
 
     def of(self, unit: bytes) -> "Model":
-        """Who answers the unit."""
-        is_its = arms.arm(unit, share=self.live.canary_share) is Arm.CANARY
-        return self.canary if is_its and self.canary is not None else self
+        """Who answers the unit: the champion where the other is not loaded."""
+        live = self.live
+        arm = arms.arm(unit, canary=live.canary_share, hold_back=live.hold_back_share)
+        return self.beside.get(arm, self)
+
+    def with_beside(self, arm: Arm, scorer: Scorer) -> "Model":
+        """Once that version is loaded."""
+        model = Model(live=self.live, scorer=scorer, arm=arm)
+        return replace(self, canary=model) if arm is Arm.CANARY else replace(self, hold_back=model)
+
+
+def _named(live: Live) -> Mapping[Arm, str]:
+    """The versions that answer beside the champion."""
+    both = {Arm.CANARY: live.canary_version, Arm.HOLD_BACK: live.held_back}
+    return {arm: version for arm, version in both.items() if version is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +80,7 @@ class Rejection:
 
     live: Live
     version: str
-    """The champion's or the canary's."""
+    """The champion's, the canary's or the base."""
     reason: str
     at: datetime
 
@@ -78,9 +115,9 @@ class Models:
         return 0 if model is None else model.live.epoch
 
     def is_whole(self, line: str) -> bool:
-        """Whether all of the line's epoch serves: where a canary was refused, the champion serves alone."""
+        """Whether all of the line's epoch serves: for what was refused beside it, the champion answers."""
         model = self._serving.get(line)
-        return model is None or model.is_whole
+        return model is None or not model.missing
 
     def announce(self, line: str) -> None:
         """The line exists, whether or not a model of it was loaded."""
@@ -93,7 +130,7 @@ class Models:
             return False
         self._serving[line] = model
         rejection = self.rejections.get(line)
-        if rejection is not None and rejection.live.epoch < epoch + model.is_whole:
+        if rejection is not None and rejection.live.epoch < epoch + (not model.missing):
             del self.rejections[line]
         return True
 
@@ -107,9 +144,8 @@ class Models:
 
     @property
     def loaded(self) -> tuple[Model, ...]:
-        """Those that serve, and the canaries beside them."""
-        canaries = (model.canary for model in self.serving)
-        return *self.serving, *(canary for canary in canaries if canary is not None)
+        """Those that serve, and those beside them."""
+        return *self.serving, *(each for model in self.serving for each in model.beside.values())
 
     @property
     def lines(self) -> tuple[str, ...]:

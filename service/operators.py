@@ -48,6 +48,12 @@ class NothingToChange(HttpRefusal):
     status = 409
 
 
+class SharesTooLarge(HttpRefusal):
+    """The canary and the base would answer more than there is."""
+
+    status = 409
+
+
 class LineMoved(HttpRefusal):
     """Somebody published to this line since the caller looked."""
 
@@ -127,7 +133,7 @@ class Operators:
     ) -> Live:
         """What the line serves now: its champion, and this version for a share of the units.
 
-        Raises `NothingLive`, `UnknownVersion`, `NothingToChange`, `LineMoved`.
+        Raises `NothingLive`, `UnknownVersion`, `NothingToChange`, `SharesTooLarge`, `LineMoved`.
         """
 
         async def decide(connection: AsyncConnection, live: Live) -> Live:
@@ -156,6 +162,26 @@ class Operators:
 
         return await self._publish(
             line, Action.ROLLBACK, decide, reason=reason, expected_epoch=expected_epoch
+        )
+
+    async def hold_back(
+        self, line: str, *, share: float, reason: str, expected_epoch: int | None
+    ) -> Live:
+        """The same versions under a new epoch, and the base for this share of the units; 0 holds back nobody.
+
+        Raises `NothingLive`, `NothingToChange`, `SharesTooLarge`, `LineMoved`.
+        """
+
+        async def decide(connection: AsyncConnection, live: Live) -> Live:
+            if share == live.hold_back_share:
+                raise NothingToChange("that share is held back already")
+            base = str(await connection.scalar(publication.base(line))) if share else None
+            return replace(
+                live, epoch=live.epoch + 1, hold_back_version=base, hold_back_share=share
+            )
+
+        return await self._publish(
+            line, Action.HOLD_BACK, decide, reason=reason, expected_epoch=expected_epoch
         )
 
     async def rebuild(self, line: str, *, reason: str, expected_epoch: int | None) -> Live:
@@ -240,20 +266,12 @@ async def _published(
     if expected_epoch not in {None, live.epoch}:
         raise LineMoved(f"the line is at epoch {live.epoch}")
     then = await decide(connection, live)
+    if then.canary_share + then.hold_back_share > 1:
+        raise SharesTooLarge("the canary and the base would answer more than all sessions")
     if token is None:
         raise LineMoved("somebody else holds the lease of this line")
     await connection.execute(
-        publication.promote(
-            line,
-            then.version,
-            expected_epoch=live.epoch,
-            token=token,
-            actor="operator",
-            reason=reason,
-            action=action,
-            canary_version=then.canary_version,
-            canary_share=then.canary_share,
-        )
+        publication.promote(then, token=token, actor="operator", reason=reason, action=action)
     )
     await connection.execute(publication.mark_version(live.version, status="retired"))
     await connection.execute(publication.mark_version(then.version, status="champion"))

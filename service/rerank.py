@@ -190,7 +190,7 @@ class Reranker:
         )
 
     def _model(self, asked: Asked, *, unit: bytes) -> Model:
-        """Captured once. Of what is not remembered nobody learns how a canary does: the champion answers it."""
+        """Captured once. Of what is not remembered nobody learns how another one does: the champion answers it."""
         champion = self._models.of(asked.line)
         return champion.of(unit) if asked.log else champion
 
@@ -244,7 +244,7 @@ class Reranker:
             scores=scores,
             policy=policy,
             choice=choice,
-            not_learnable=reason,
+            not_learnable=model.not_learnable or reason,
         )
 
     async def _scores(self, asked: Asked, model: Model) -> Scores:

@@ -9,7 +9,6 @@ import ctypes
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -22,7 +21,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from contract import publication
 from contract.pointer import PUBLISH, Keys, Live, PointerForged
-from contract.records import Arm
 from contract.refusals import Refusal
 from contract.tables import promotions
 from service.health import Health
@@ -122,47 +120,48 @@ class Follower:
             if live.epoch > served and self._is_due(live.version):
                 await self._swap(live)
             elif live.epoch == served and not self._models.is_whole(live.line):
-                await self._add_canary(live)
+                await self._add_missing(live)
 
     async def _swap(self, live: Live) -> None:
-        """The epoch begins once all of it is loaded; the champion alone serves it where its canary is refused."""
+        """The epoch begins once all of it is loaded; the champion answers for what is refused beside it."""
         start = time.perf_counter()
         scorer = await self._scorer(live, live.version)
         if scorer is None:
             return
-        self._serve(Model(live=live, scorer=scorer, canary=await self._canary(live)))
+        self._serve(await self._whole(Model(live=live, scorer=scorer)))
         seconds = time.perf_counter() - start
         logger.info(
             "swap.served line=%s epoch=%d version=%s in_s=%.2f",
             *(live.line, live.epoch, live.version, seconds),
         )
 
-    async def _add_canary(self, live: Live) -> None:
+    async def _add_missing(self, live: Live) -> None:
         """Tries once more what was refused."""
-        canary = await self._canary(live)
-        if canary is not None:
-            self._serve(replace(self._models.of(live.line), canary=canary))
+        before = self._models.of(live.line)
+        after = await self._whole(before)
+        if after is not before:
+            self._serve(after)
 
-    async def _canary(self, live: Live) -> Model | None:
-        version = live.canary_version
-        if version is None or not self._is_due(version):
-            return None
-        scorer = await self._scorer(live, version)
-        if scorer is None:
-            return None
-        logger.info(
-            "swap.canary line=%s epoch=%d version=%s share=%g",
-            *(live.line, live.epoch, version, live.canary_share),
-        )
-        return Model(live=live, scorer=scorer, arm=Arm.CANARY)
+    async def _whole(self, model: Model) -> Model:
+        """With those that answer beside it, as far as they can be loaded."""
+        live = model.live
+        for arm, version in model.missing.items():
+            scorer = await self._scorer(live, version) if self._is_due(version) else None
+            if scorer is not None:
+                logger.info(
+                    "swap.beside line=%s epoch=%d arm=%s version=%s",
+                    *(live.line, live.epoch, arm, version),
+                )
+                model = model.with_beside(arm, scorer)
+        return model
 
     def _serve(self, model: Model) -> None:
         live = model.live
         self._models.serve(model)
         self._retired = True
         self._metrics.epoch.labels(live.line).set(live.epoch)
-        share = 0.0 if model.canary is None else live.canary_share
-        self._metrics.canary_share.labels(live.line).set(share)
+        self._metrics.canary_share.labels(live.line).set(model.canary_share)
+        self._metrics.hold_back_share.labels(live.line).set(model.hold_back_share)
         self._metrics.swaps.labels(live.line, "served").inc()
 
     async def _scorer(self, live: Live, version: str) -> Scorer | None:

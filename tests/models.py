@@ -190,15 +190,11 @@ def promote(
         )
         connection.execute(
             publication.promote(
-                line,
-                then.version,
-                expected_epoch=live.epoch,
+                then,
                 token=token,
                 actor="test",
                 reason="test",
                 action=Action.PROMOTE if share is None else Action.CANARY,
-                canary_version=then.canary_version,
-                canary_share=then.canary_share,
             )
         )
     return then

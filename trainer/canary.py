@@ -4,9 +4,10 @@ The rule may be asked at any time and as often as one likes. It knows no databas
 hands it sums over units (sessions, else decisions) whose windows are closed.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypeAlias
 
 from trainer import sequences
 from trainer.sequences import Difference, Moments
@@ -48,6 +49,17 @@ class Stage:
     share: float
     canary: Arm
     champion: Arm
+    hold_back: float = 0.0
+    """What the base answers beside both."""
+
+    @property
+    def of_both(self) -> float:
+        """The canary's share of what it and the champion answer."""
+        return self.share / (1 - self.hold_back)
+
+
+Pair: TypeAlias = tuple[float, Arm, Arm]
+"""Two arms in one stage, and the first one's share of the units of both."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +71,8 @@ class Seen:
     passed_gate: bool
     margins_granted: float = 0.0
     """Sum of the margins that let earlier models in, since the base."""
+    below_base: bool = False
+    """Whether the champion is surely worse than the base, by those whom the base answers."""
     over: bool = False
     """Whether its time is up."""
 
@@ -103,13 +117,17 @@ def decide(seen: Seen, limits: Limits) -> Verdict:
         [(stage.canary.reward, stage.champion.reward) for stage in seen.stages]
     )
     low, high = (float(bound) for bound in sequences.interval(gain, alpha=limits.alpha))
-    bounds = f"gain {float(gain.value):+.4f}, between {low:+.4f} and {high:+.4f}"
+    bounds = interval_in_words(float(gain.value), low, high)
     step, reason, margin = _step(seen, limits, low=low, high=high, bounds=bounds)
     if seen.over and step in {Step.HOLD, Step.ADVANCE}:
         step, reason = Step.KEEP_CHAMPION, f"its time is up: {reason}"
     return Verdict(
         step=step, reason=reason, value=float(gain.value), low=low, high=high, margin=margin
     )
+
+
+def interval_in_words(value: float, low: float, high: float) -> str:
+    return f"gain {value:+.4f}, between {low:+.4f} and {high:+.4f}"
 
 
 def _step(
@@ -165,22 +183,32 @@ def _incomparable(seen: Seen, limits: Limits) -> str | None:
     now = seen.stages[-1]
     fewest = int(min(now.canary.reward.count, now.champion.reward.count))
     if fewest < limits.min_units:
-        return f"{fewest} judged units in one arm, {limits.min_units} are needed"
+        return too_few(fewest, limits)
+    pairs = [(stage.of_both, stage.canary, stage.champion) for stage in seen.stages]
+    return unequal(pairs, whose="the canary's", alpha=limits.guard_alpha)
+
+
+def too_few(fewest: int, limits: Limits) -> str:
+    return f"{fewest} judged units in one arm, {limits.min_units} are needed"
+
+
+def unequal(pairs: Sequence[Pair], *, whose: str, alpha: float) -> str | None:
+    """Why two arms are not alike but for their models, if they are not."""
     shares = sequences.imbalance(
-        [(stage.share, stage.canary.coverage, stage.champion.coverage) for stage in seen.stages]
+        [(share, one.coverage, other.coverage) for share, one, other in pairs]
     )
-    if _differs(shares, alpha=limits.guard_alpha):
-        return f"the canary's share of units is off by {float(shares.value):+.2%}"
-    coverage = sequences.difference(
-        [(stage.canary.coverage, stage.champion.coverage) for stage in seen.stages]
-    )
-    if _differs(coverage, alpha=limits.guard_alpha):
+    if _differs(shares, alpha=alpha):
+        return f"{whose} share of units is off by {float(shares.value):+.2%}"
+    coverage = sequences.difference([(one.coverage, other.coverage) for _, one, other in pairs])
+    if _differs(coverage, alpha=alpha):
         return f"the arms are judged unequally often, by {float(coverage.value):+.2%}"
     return None
 
 
 def _may_be_granted(seen: Seen, limits: Limits) -> bool:
-    return seen.passed_gate and seen.margins_granted + limits.margin <= limits.margins
+    """Margins are small steps down: none is taken from where one is surely below the base already."""
+    is_left = seen.margins_granted + limits.margin <= limits.margins
+    return seen.passed_gate and is_left and not seen.below_base
 
 
 def _above(found: Difference, bound: float, *, alpha: float) -> bool:

@@ -48,32 +48,24 @@ def store_version(
 
 def promote(
     engine: Engine,
+    then: Live,
     *,
-    line: str,
-    version: str,
-    expected_epoch: int,
     token: int,
     reason: str,
     action: Action = Action.PROMOTE,
-    canary_version: str | None = None,
-    canary_share: float = 0.0,
     run_id: UUID | None = None,
     evaluation_id: UUID | None = None,
 ) -> Live:
-    """The next epoch, or that of this run if it has had one.
+    """Makes this the next epoch.  Returns it, or that of this run if it has had one.
 
     Raises `LeaseMissing`, `TokenStale` or `EpochMoved`.
     """
     statement = publication.promote(
-        line,
-        version,
-        expected_epoch=expected_epoch,
+        then,
         token=token,
         actor=ACTOR,
         reason=reason,
         action=action,
-        canary_version=canary_version,
-        canary_share=canary_share,
         run_id=run_id,
         evaluation_id=evaluation_id,
     )
@@ -83,8 +75,8 @@ def promote(
             if done is not None:
                 return done
             connection.execute(statement)
-            connection.execute(_retire(line, version))
-            connection.execute(publication.mark_version(version, status="champion"))
+            connection.execute(_retire(then.line, then.version))
+            connection.execute(publication.mark_version(then.version, status="champion"))
     except DBAPIError as error:
         refusal = publication.refusal_in(error)
         if refusal is None:
@@ -92,15 +84,9 @@ def promote(
         raise refusal from error
     logger.info(
         "version.promoted line=%s epoch=%d version=%s canary=%s share=%g",
-        *(line, expected_epoch + 1, version, canary_version, canary_share),
+        *(then.line, then.epoch, then.version, then.canary_version, then.canary_share),
     )
-    return Live(
-        line=line,
-        epoch=expected_epoch + 1,
-        version=version,
-        canary_version=canary_version,
-        canary_share=canary_share,
-    )
+    return then
 
 
 def _retire(line: str, version: str) -> Update:

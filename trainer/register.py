@@ -16,6 +16,7 @@ from sqlalchemy import Engine, create_engine
 
 from contract import artifact, publication
 from contract.artifact import MANIFEST, ArtifactRejected, Manifest
+from contract.pointer import Live
 from contract.publication import Action
 from contract.refusals import Refusal
 from contract.store import Store
@@ -96,9 +97,7 @@ def _register(engine: Engine, settings: TrainerSettings, *, base: str, line: str
         version = _store_base(engine, settings, base=base, line=line)
         publish.promote(
             engine,
-            line=line,
-            version=version,
-            expected_epoch=0,
+            Live(line=line, epoch=1, version=version),
             token=token,
             reason=f"starts from {base}",
             action=Action.INIT,

@@ -71,14 +71,10 @@ def _published(context: Context, run: Run, best: Judgement, *, live: Live, token
     )
     return publish.promote(
         context.engine,
-        line=run.window.line,
-        version=then.version,
-        expected_epoch=live.epoch,
+        then,
         token=token,
         reason=best.reason,
         action=Action.PROMOTE if then.canary_version is None else Action.CANARY,
-        canary_version=then.canary_version,
-        canary_share=then.canary_share,
         run_id=run.id,
         evaluation_id=best.evaluation_id,
     )

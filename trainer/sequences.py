@@ -74,7 +74,7 @@ class Difference:
 def difference(stages: Sequence[tuple[Moments, Moments]]) -> Difference:
     """First arm less second, each stage within itself: shares that change over time bring in no trend.
 
-    d = sum_s h_s (mean_s1 - mean_s2) / sum_s h_s,   h_s = n_s1 n_s2 / (n_s1 + n_s2)
+    d = sum_s h_s (mean_s1 - mean_s2) / sum_s h_s,   h_s = n_s1 n_s2 / (n_s1 + n_s2), 0 below two units of an arm
     """
     size = _summed([_size(*stage) for stage in stages])
     weights = [_size(*stage) / np.maximum(size, 1e-12) for stage in stages]
@@ -117,7 +117,9 @@ def spread(size: ArrayLike, *, alpha: float) -> Floats:
 
 
 def _size(a: Moments, b: Moments) -> Floats:
-    return np.asarray(a.count * b.count / np.maximum(a.count + b.count, 1))
+    """0 where an arm has fewer than two units: of one nobody knows how it varies."""
+    size = a.count * b.count / np.maximum(a.count + b.count, 1)
+    return np.where(np.minimum(a.count, b.count) > 1, size, 0.0)
 
 
 def _summed(parts: Sequence[Floats]) -> Floats:

@@ -112,7 +112,7 @@ class TrainerSettings(BaseSettings):
     trainer_canary_days: float = Field(default=14.0, gt=0)
     """A canary that is undecided after so long ends, and the champion stays."""
     trainer_canary_look_s: float = Field(default=60.0, ge=0)
-    """How often a canary's arms are compared."""
+    """How often a canary is compared with its champion, and the champion with a base that is held back."""
     trainer_lease_s: float = Field(default=60.0, gt=0)
     """How long a lease outlives a trainer that stopped renewing it."""
     trainer_metrics_host: str = "127.0.0.1"

@@ -1,4 +1,6 @@
-"""A canary on trial: which epochs gave it which share, and what both arms have shown in them, as sums over units.
+"""Two models side by side: which epochs gave them which shares, and what both have shown in them, as sums over units.
+
+A canary beside the champion, or the champion beside the base that is held back.
 
 Rewards count once their windows are closed, failed and slow requests at once.
 """
@@ -32,7 +34,7 @@ from contract import ids, quarantine, records
 from contract.pointer import Live
 from contract.rewards import RewardSpec
 from contract.tables import decisions, failures, promotions, rewards
-from trainer.canary import Arm, Stage
+from trainer.canary import Arm, Pair, Stage
 from trainer.sequences import Moments
 
 NOT_FINITE: Final = "ScoresNotFinite"
@@ -47,38 +49,29 @@ MEASURES: Final = ("reward", "coverage", "errors", "slow")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
-    """Consecutive epochs in which the canary had one share; a freeze makes an epoch and changes nothing."""
+class Shares:
+    """Epochs in which each arm was one version with one share; a freeze makes an epoch and changes nothing."""
 
-    share: float
+    champion: str
+    canary: float
+    hold_back: float
     epochs: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """A canary since it began beside this champion."""
+    """Two arms since they began side by side."""
 
     live: Live
-    shares: tuple[Share, ...]
+    versions: frozenset[str | None]
+    """Of both."""
+    shares: tuple[Shares, ...]
     """In order; the last one is the present."""
     began_at: datetime
 
 
 def running(connection: Connection, live: Live) -> Trial:
-    """The trial that this epoch belongs to."""
-    epochs = connection.execute(_epochs(live)).all()
-    return Trial(
-        live=live,
-        shares=tuple(
-            Share(share=share, epochs=tuple(row.epoch for row in rows))
-            for share, rows in groupby(epochs, key=lambda row: row.canary_share)
-        ),
-        began_at=epochs[0].created_at,
-    )
-
-
-def _epochs(live: Live) -> Select[Any]:
-    """Since the last one that served other versions."""
+    """The canary beside the champion, since the last epoch that served other versions."""
     other = select(func.max(promotions.c.epoch)).where(
         promotions.c.line == live.line,
         or_(
@@ -86,13 +79,46 @@ def _epochs(live: Live) -> Select[Any]:
             promotions.c.canary_version.is_distinct_from(live.canary_version),
         ),
     )
-    return (
-        select(promotions.c.epoch, promotions.c.canary_share, promotions.c.created_at)
-        .where(
-            promotions.c.line == live.line,
-            promotions.c.epoch > func.coalesce(other.scalar_subquery(), 0),
-        )
+    since = promotions.c.epoch > func.coalesce(other.scalar_subquery(), 0)
+    return _trial(connection, live, beside=live.canary_version, epochs=since)
+
+
+def held_back(connection: Connection, live: Live) -> Trial:
+    """The base beside every champion that there was since the hold-back began, unless that was the base itself."""
+    both = and_(
+        promotions.c.hold_back_version == live.hold_back_version,
+        promotions.c.version != live.hold_back_version,
+    )
+    return _trial(connection, live, beside=live.hold_back_version, epochs=both)
+
+
+def _trial(
+    connection: Connection, live: Live, *, beside: str | None, epochs: ColumnElement[bool]
+) -> Trial:
+    statement = (
+        select(promotions)
+        .where(promotions.c.line == live.line, epochs)
         .order_by(promotions.c.epoch)
+    )
+    rows = connection.execute(statement).all()
+    # A base that is the champion itself holds back nobody.
+    holds_back = live.held_back is not None
+    by_shares = groupby(
+        rows, key=lambda row: (row.version, row.canary_share, holds_back * row.hold_back_share)
+    )
+    return Trial(
+        live=live,
+        versions=frozenset({beside, *(row.version for row in rows)}),
+        shares=tuple(
+            Shares(
+                champion=champion,
+                canary=canary,
+                hold_back=hold_back,
+                epochs=tuple(row.epoch for row in each),
+            )
+            for (champion, canary, hold_back), each in by_shares
+        ),
+        began_at=rows[0].created_at,
     )
 
 
@@ -119,17 +145,44 @@ def p99_ms(connection: Connection, trial: Trial) -> float | None:
 def stages(
     connection: Connection, trial: Trial, spec: RewardSpec, *, slow_ms: float | None, now: datetime
 ) -> tuple[Stage, ...]:
-    """Both arms at each share."""
-    rows = connection.execute(_sums(trial, spec, slow_ms=slow_ms, now=now)).mappings()
-    found = {(row["stage"], row["arm"]): row for row in rows}
+    """The canary and the champion at each share."""
+    found = _arms(connection, trial, spec, slow_ms=slow_ms, now=now)
     return tuple(
         Stage(
-            share=each.share,
-            canary=_arm(found.get((number, records.Arm.CANARY), {})),
-            champion=_arm(found.get((number, records.Arm.CHAMPION), {})),
+            share=each.canary,
+            hold_back=each.hold_back,
+            canary=arms[records.Arm.CANARY],
+            champion=arms[records.Arm.CHAMPION],
         )
-        for number, each in enumerate(trial.shares)
+        for each, arms in zip(trial.shares, found, strict=True)
     )
+
+
+def pairs(
+    connection: Connection, trial: Trial, spec: RewardSpec, *, now: datetime
+) -> tuple[Pair, ...]:
+    """The base and the champion at each share."""
+    found = _arms(connection, trial, spec, slow_ms=None, now=now)
+    return tuple(
+        (
+            each.hold_back / (1 - each.canary),
+            arms[records.Arm.HOLD_BACK],
+            arms[records.Arm.CHAMPION],
+        )
+        for each, arms in zip(trial.shares, found, strict=True)
+    )
+
+
+def _arms(
+    connection: Connection, trial: Trial, spec: RewardSpec, *, slow_ms: float | None, now: datetime
+) -> list[dict[records.Arm, Arm]]:
+    """Every arm at each share."""
+    rows = connection.execute(_sums(trial, spec, slow_ms=slow_ms, now=now)).mappings()
+    found = {(row["stage"], row["arm"]): row for row in rows}
+    return [
+        {arm: _arm(found.get((number, arm), {})) for arm in records.Arm}
+        for number, _ in enumerate(trial.shares)
+    ]
 
 
 def _arm(row: Mapping[Any, Any]) -> Arm:
@@ -213,7 +266,7 @@ def _answered(
         .outerjoin(last, literal(True))  # noqa: FBT003 -- SQL's ON true
         .where(
             decisions.c.line == trial.live.line,
-            decisions.c.version.in_([trial.live.version, trial.live.canary_version]),
+            decisions.c.version.in_(trial.versions),
             decisions.c.epoch.in_(_all_epochs(trial)),
             decisions.c.decision_id >= ids.earliest(trial.began_at - CLOCKS),
         )
@@ -234,12 +287,12 @@ def _failed(trial: Trial) -> Select[Any]:
 
 
 def _all_epochs(trial: Trial) -> list[int]:
-    return [epoch for share in trial.shares for epoch in share.epochs]
+    return [epoch for each in trial.shares for epoch in each.epochs]
 
 
 def _stage(trial: Trial, epoch: ColumnElement[int]) -> ColumnElement[int]:
-    """The place of an epoch's share."""
-    places = {each: number for number, share in enumerate(trial.shares) for each in share.epochs}
+    """The place of an epoch's shares."""
+    places = {epoch: number for number, each in enumerate(trial.shares) for epoch in each.epochs}
     return case(places, value=epoch)
 
 

@@ -1,18 +1,17 @@
 """Looks at a running canary now and then: asks the rule, stores what it said with its evidence, and does it.
 
 One row of `evaluations` for each epoch: the last look at it. Where canaries are not the trainer's own
-(`RANKLOOP_TRAINER_CANARY` is off) an operator reads it and decides.
+(`RANKLOOP_TRAINER_CANARY` is off) an operator reads it and decides. While the base is held back, the champion is looked
+at too, with or without a canary.
 """
 
 import logging
 import time
 from datetime import UTC, datetime, timedelta
-from math import isfinite
 from typing import Any, Final
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from sqlalchemy import Connection, Float, Select, exists, func, select
-from sqlalchemy.dialects.postgresql import insert
 
 from contract import publication
 from contract.pointer import Live
@@ -20,15 +19,15 @@ from contract.publication import Action
 from contract.refusals import Refusal
 from contract.rewards import RewardSpec
 from contract.tables import evaluations, model_versions
-from trainer import canary, publish, trial
+from trainer import canary, hold_back, looks, publish, trial
 from trainer.canary import SHARES, Arm, Limits, Seen, Stage, Step, Verdict
 from trainer.gate import Answer
+from trainer.looks import Look
 from trainer.rounds import Context
 from trainer.trial import Trial
 
 logger = logging.getLogger(__name__)
 
-ESTIMATOR: Final = "confidence_sequence"
 LIMITS: Final = Limits()
 PATIENCE: Final = 20
 """Looks take a twentieth of the time at most, however much there is to sum up."""
@@ -42,7 +41,7 @@ ANSWERS: Final = {
 
 
 class Watch:
-    """Over the canaries of one line."""
+    """Over the canaries of one line, and over its base while that is held back."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -52,12 +51,14 @@ class Watch:
     def look(self, live: Live, spec: RewardSpec, *, token: int) -> Step | None:
         """What was done; None where it is not time yet, and where nothing was to be done."""
         began = time.monotonic()
-        if began < self._due_at:
+        if began < self._due_at or (live.canary_version is None and live.held_back is None):
             return None
         with self._context.engine.begin() as connection:
             verdict = self._asked(connection, live, spec, now=datetime.now(UTC))
         took_s = time.monotonic() - began
         self._due_at = began + max(self._settings.trainer_canary_look_s, PATIENCE * took_s)
+        if verdict is None:
+            return None
         logger.info(
             "canary.looked version=%s share=%g step=%s reason=%s",
             *(live.canary_version, live.canary_share, verdict.step, verdict.reason),
@@ -68,13 +69,18 @@ class Watch:
 
     def _asked(
         self, connection: Connection, live: Live, spec: RewardSpec, *, now: datetime
-    ) -> Verdict:
+    ) -> Verdict | None:
+        """Of the canary, if there is one; what is known of the base counts in it."""
+        compared = hold_back.look(connection, live, spec, limits=LIMITS, now=now)
+        if live.canary_version is None:
+            return None
         running = trial.running(connection, live)
         slow_ms = trial.p99_ms(connection, running)
         seen = Seen(
             stages=trial.stages(connection, running, spec, slow_ms=slow_ms, now=now),
             passed_gate=connection.execute(_passed_gate(live)).scalar_one(),
             margins_granted=connection.execute(_margins(live)).scalar_one(),
+            below_base=compared is not None and compared.answer is Answer.REFUSE,
             over=now - running.began_at > timedelta(days=self._settings.trainer_canary_days),
         )
         verdict = canary.decide(seen, LIMITS)
@@ -87,14 +93,10 @@ class Watch:
         try:
             publish.promote(
                 engine,
-                line=live.line,
-                version=then.version,
-                expected_epoch=live.epoch,
+                then,
                 token=token,
                 reason=verdict.reason,
                 action=action,
-                canary_version=then.canary_version,
-                canary_share=then.canary_share,
                 evaluation_id=_row_id(live),
             )
         except Refusal as refusal:
@@ -163,57 +165,43 @@ def _record(
 ) -> None:
     """In place of the look before at the same epoch."""
     live, now = running.live, seen.stages[-1]
-    bounds = (verdict.value, verdict.low, verdict.high)
-    estimate, low, high = bounds if all(map(isfinite, bounds)) else (None, None, None)
-    values = {
-        "evaluation_id": _row_id(live),
-        "line": live.line,
-        "version": live.canary_version,
-        "champion": live.version,
-        "kind": "canary",
-        "estimator": ESTIMATOR,
-        "estimate": estimate,
-        "low": low,
-        "high": high,
-        "alpha": LIMITS.alpha,
-        "clusters": int(now.canary.reward.count + now.champion.reward.count),
-        "verdict": ANSWERS[verdict.step].value,
-        "reason": verdict.reason,
-        "detail": {
+    assert live.canary_version is not None  # noqa: S101 -- there is nothing to look at without one
+    look = Look(
+        kind="canary",
+        line=live.line,
+        version=live.canary_version,
+        champion=live.version,
+        value=verdict.value,
+        low=verdict.low,
+        high=verdict.high,
+        alpha=LIMITS.alpha,
+        units=int(now.canary.reward.count + now.champion.reward.count),
+        answer=ANSWERS[verdict.step],
+        reason=verdict.reason,
+        detail={
             "step": verdict.step.value,
             "margin": verdict.margin,
             "margins_granted": seen.margins_granted,
+            "below_base": seen.below_base,
             "passed_gate": seen.passed_gate,
             "slow_ms": slow_ms,
             "stages": [_told(stage) for stage in seen.stages],
         },
-        "created_at": func.now(),
-    }
-    statement = insert(evaluations).values(values)
-    connection.execute(
-        statement.on_conflict_do_update(index_elements=["evaluation_id"], set_=values)
     )
+    looks.store(connection, look, evaluation_id=_row_id(live))
 
 
 def _told(stage: Stage) -> dict[str, Any]:
     return {
         "share": stage.share,
+        "hold_back": stage.hold_back,
         "canary": _sums(stage.canary),
         "champion": _sums(stage.champion),
     }
 
 
 def _sums(arm: Arm) -> dict[str, Any]:
-    return {
-        "not_finite": arm.not_finite,
-        **{
-            measure: {
-                part: float(getattr(getattr(arm, measure), part))
-                for part in ("count", "total", "squares")
-            }
-            for measure in trial.MEASURES
-        },
-    }
+    return {"not_finite": arm.not_finite, **looks.sums(arm, *trial.MEASURES)}
 
 
 def _row_id(live: Live) -> UUID:

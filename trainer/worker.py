@@ -1,4 +1,4 @@
-"""The trainer's life: derive rewards, repeat the pointer, watch a canary, run a round whenever enough was rewarded."""
+"""The trainer's life: derive rewards, repeat the pointer, watch canaries, run a round whenever enough was rewarded."""
 
 import logging
 import time
@@ -87,7 +87,7 @@ class Worker:
         run = self._due(spec, live, token=token)
         if run is not None:
             return self._round(run, live, token=token)
-        if live.canary_version is not None and self._watch.look(live, spec, token=token):
+        if self._watch.look(live, spec, token=token):
             self._live()
         return None
 

@@ -23,6 +23,7 @@ from service.schemas.operators import (
     EndCanary,
     Evaluation,
     Freeze,
+    HoldBack,
     Listed,
     Model,
     Promote,
@@ -167,6 +168,14 @@ async def end_canary(
 ) -> Promotion:
     """Ends the canary that runs: the champion answers alone, as a new epoch."""
     return await steering.did(steering.operators.end_canary, body)
+
+
+@router.post("/hold-back", responses=CHANGING, dependencies=OPERATES)
+async def hold_back(
+    body: Annotated[HoldBack, Body(openapi_examples=examples.HOLD_BACK)], steering: TheSteering
+) -> Promotion:
+    """Lets the base of the line answer a share of the sessions for good, beside every champion, as a new epoch."""
+    return await steering.did(steering.operators.hold_back, body, share=body.share)
 
 
 @router.post("/rebuild", responses=CHANGING, dependencies=OPERATES)

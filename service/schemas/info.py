@@ -20,6 +20,10 @@ class Serving(Out):
     """A second model, which answers a share of the sessions."""
     canary_share: float
     """That share; 0 where there is none, or where it was refused here."""
+    hold_back_version: str | None
+    """The base of the line, which answers a share of the sessions for good."""
+    hold_back_share: float
+    """That share; 0 where nobody is held back, where the base is the champion, or where it was refused here."""
     precision: str
     """In which it runs."""
     temperature: float

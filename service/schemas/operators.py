@@ -51,6 +51,13 @@ class EndCanary(Change):
     """Let the champion answer alone again."""
 
 
+class HoldBack(Change):
+    """Let the base of the line answer a share of the sessions for good, beside every champion."""
+
+    share: Annotated[float, Field(ge=0, lt=0.5)]
+    """Of the sessions, and of the requests that name none; 0 ends it. A canary gets up to half beside it."""
+
+
 class Rebuild(Change):
     """Serve the base of the line again, and learn from it anew."""
 
@@ -115,6 +122,10 @@ class Promotion(Out):
     """A second version that answers a share of the requests."""
     canary_share: float
     """That share."""
+    hold_back_version: str | None
+    """The base of the line, where it answers a share of the requests for good."""
+    hold_back_share: float
+    """That share; while the base is the champion, nobody is held back."""
     actor: str
     """Who did it."""
     reason: str
@@ -161,7 +172,7 @@ class Run(Out):
 
 
 class Evaluation(Out):
-    """A verdict of the gate, with its evidence."""
+    """A verdict, of the gate or of users, with its evidence."""
 
     evaluation_id: UUID
     """Its id."""

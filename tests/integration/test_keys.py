@@ -53,6 +53,7 @@ CALLS: dict[str, tuple[str, str, dict[str, Any] | None]] = {
     "promote": ("POST", "/v1/promotions", {"version": "v1", "reason": "better"}),
     "canary": ("POST", "/v1/canary", {"version": "v1", "reason": "try"}),
     "end_canary": ("POST", "/v1/canary/end", {"reason": "worse"}),
+    "hold_back": ("POST", "/v1/hold-back", {"share": 0.02, "reason": "measure"}),
     "freeze": ("POST", "/v1/freeze", {"reason": "wait"}),
     "rebuild": ("POST", "/v1/rebuild", {"reason": "poisoned"}),
     "quarantines": ("GET", "/v1/quarantines", None),
@@ -67,7 +68,7 @@ ALLOWED = {
     Scope.JUDGE: {"lease", "nack", "feedback", "batch"},
     Scope.OPERATE: {
         *("flow", "models", "promotions", "runs", "evaluations", "replicas"),
-        *("rollback", "promote", "canary", "end_canary", "freeze"),
+        *("rollback", "promote", "canary", "end_canary", "hold_back", "freeze"),
         *("quarantines", "quarantine", "rebuild"),
     },
 }

@@ -34,9 +34,7 @@ async def publish(memory: Memory, *names: str) -> list[str]:
             )
             await connection.execute(
                 publication.promote(
-                    memory.name,
-                    version,
-                    expected_epoch=number,
+                    Live(line=memory.name, epoch=number + 1, version=version),
                     token=token,
                     actor="trainer",
                     reason="better",
@@ -56,7 +54,10 @@ async def take(connection: Any, memory: Memory) -> int:
 async def refused(memory: Memory, version: str, *, token: int) -> Refusal | None:
     """What a trainer is told that publishes as epoch 4 under this token."""
     late = publication.promote(
-        memory.name, version, expected_epoch=3, token=token, actor="trainer", reason="late"
+        Live(line=memory.name, epoch=4, version=version),
+        token=token,
+        actor="trainer",
+        reason="late",
     )
     with pytest.raises(DBAPIError) as raised:
         async with memory.engine.begin() as connection:
@@ -284,6 +285,81 @@ async def test_a_canary_that_makes_no_sense_is_refused(memory: Memory):
     assert champion.json()["type"] == again.json()["type"] == "urn:rankloop:NothingToChange"
     assert nothing_to_end.json()["type"] == "urn:rankloop:NothingToRollBack"
     assert moved.json()["type"] == "urn:rankloop:LineMoved"
+    assert {response.status_code for response in shares} == {422}
+
+
+async def hold_back(memory: Memory, share: Any, **body: Any) -> httpx.Response:
+    said = {"share": share, "reason": "what is learning worth?"} | body
+    return await memory.client.post("/v1/hold-back", json=said)
+
+
+async def test_a_hold_back_is_a_new_epoch_that_names_the_base(memory: Memory, redis_url: str):
+    first, second = await publish(memory, "a", "b")
+
+    begun = (await hold_back(memory, 0.02)).json()
+    async with Redis.from_url(redis_url, decode_responses=True) as redis:
+        document = await redis.hget(Keys.of(memory.name).state, "document")
+    ended = (await hold_back(memory, 0)).json()
+
+    told = ("epoch", "action", "version", "hold_back_version", "hold_back_share")
+    assert [begun[name] for name in told] == [3, "hold_back", second, first, 0.02]
+    assert [ended[name] for name in told] == [4, "hold_back", second, None, 0.0]
+    assert Live.of_signed(str(document), secret=SECRET) == Live(
+        line=memory.name, epoch=3, version=second, hold_back_version=first, hold_back_share=0.02
+    )
+
+
+async def test_a_hold_back_goes_on_whatever_else_is_done(memory: Memory):
+    first, second = await publish(memory, "a", "b")
+    await hold_back(memory, 0.02)
+
+    done = [
+        await canary(memory, first),
+        await end_canary(memory),
+        await promote(memory, first),
+        await roll_back(memory, to=second),
+        await freeze(memory),
+        await freeze(memory, frozen=False),
+        await memory.client.post("/v1/rebuild", json={"reason": "poisoned for weeks"}),
+    ]
+
+    assert [reply.json()["epoch"] for reply in done] == list(range(4, 11))
+    assert {
+        (reply.json()["hold_back_version"], reply.json()["hold_back_share"]) for reply in done
+    } == {(first, 0.02)}
+
+
+async def test_who_changes_the_hold_back_leaves_canary_and_rebuild_where_they_are(memory: Memory):
+    first, second = await publish(memory, "a", "b")
+    await canary(memory, first)
+
+    beside = (await hold_back(memory, 0.02)).json()
+    await memory.client.post("/v1/rebuild", json={"reason": "poisoned for weeks"})
+    await hold_back(memory, 0.05)
+
+    assert (beside["version"], beside["canary_version"], beside["canary_share"]) == (
+        *(second, first, 0.1),
+    )
+    assert await is_rebuilding(memory)
+
+
+async def test_a_hold_back_that_makes_no_sense_is_refused(memory: Memory):
+    nothing = await hold_back(memory, 0.02)
+    first, _ = await publish(memory, "a", "b")
+
+    nobody = await hold_back(memory, 0)
+    await hold_back(memory, 0.1)
+    again, moved = await hold_back(memory, 0.1), await hold_back(memory, 0.2, expected_epoch=2)
+    too_large = await canary(memory, first, share=0.95)
+    await canary(memory, first, share=0.9)
+    larger = await hold_back(memory, 0.2)
+    shares = [await hold_back(memory, share) for share in (-0.1, 0.5, 1, "a tenth", None)]
+
+    assert nothing.status_code == 404
+    assert nobody.json()["type"] == again.json()["type"] == "urn:rankloop:NothingToChange"
+    assert moved.json()["type"] == "urn:rankloop:LineMoved"
+    assert too_large.json()["type"] == larger.json()["type"] == "urn:rankloop:SharesTooLarge"
+    assert {reply.status_code for reply in (nobody, again, moved, too_large, larger)} == {409}
     assert {response.status_code for response in shares} == {422}
 
 

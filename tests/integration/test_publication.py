@@ -8,6 +8,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from contract import publication
+from contract.pointer import Live
 from contract.publication import Action
 
 MINUTE = timedelta(minutes=1)
@@ -133,6 +134,32 @@ def test_the_history_is_never_changed(connection: Connection, change: str) -> No
     assert isinstance(publication.refusal_in(refused.value), publication.AppendOnly)
 
 
+@pytest.mark.parametrize(
+    ("shares", "rule"),
+    [
+        ({"canary_share": 0.9, "hold_back_share": 0.2}, "shares_sum"),
+        ({"canary_share": 0.9, "hold_back_share": 0.0}, "hold_back_both"),
+        ({"canary_share": 0.9, "hold_back_share": -0.1}, "hold_back_share_range"),
+    ],
+)
+def test_shares_that_are_none_are_refused(
+    connection: Connection, shares: dict[str, float], rule: str
+) -> None:
+    token = _take(connection, "one")
+    _register(connection, "v1")
+    live = Live(
+        line="default",
+        epoch=1,
+        version="v1",
+        canary_version="v1",
+        hold_back_version="v1",
+        **shares,
+    )
+
+    with pytest.raises(IntegrityError, match=f"promotions_{rule}"):
+        connection.execute(publication.promote(live, token=token, actor="test", reason="a test"))
+
+
 def test_registering_a_version_again_changes_nothing(connection: Connection) -> None:
     _register(connection, "v1", uri="file:///first")
     _register(connection, "v1", uri="file:///second")
@@ -164,7 +191,10 @@ async def test_the_same_statements_run_on_an_async_engine(async_engine: AsyncEng
         await connection.execute(_version("v1", manifest={"precision": "float32"}))
         await connection.execute(
             publication.promote(
-                "default", "v1", expected_epoch=0, token=token, actor="test", reason="first"
+                Live(line="default", epoch=1, version="v1"),
+                token=token,
+                actor="test",
+                reason="first",
             )
         )
         live = (await connection.execute(publication.live("default"))).one()
@@ -186,9 +216,12 @@ def _register(connection: Connection, version: str, **changes: Any) -> None:
     connection.execute(_version(version, **changes))
 
 
-def _promote(connection: Connection, version: str, **changes: Any) -> None:
-    arguments: dict[str, Any] = {"expected_epoch": 0, "actor": "test", "reason": "a test"}
-    connection.execute(publication.promote("default", version, **arguments | changes))
+def _promote(
+    connection: Connection, version: str, *, expected_epoch: int = 0, **changes: Any
+) -> None:
+    live = Live(line="default", epoch=expected_epoch + 1, version=version)
+    arguments: dict[str, Any] = {"actor": "test", "reason": "a test"} | changes
+    connection.execute(publication.promote(live, **arguments))
 
 
 def _refusal(connection: Connection, version: str, **changes: Any) -> object:

@@ -35,9 +35,7 @@ def token(engine):
 def promote(engine, version, token, *, expected_epoch=0, **columns):
     return publish.promote(
         engine,
-        line="default",
-        version=version,
-        expected_epoch=expected_epoch,
+        Live(line="default", epoch=expected_epoch + 1, version=version),
         token=token,
         reason="for a test",
         **columns,

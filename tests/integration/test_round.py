@@ -184,9 +184,7 @@ def test_a_frozen_line_is_left_alone_whatever_is_published_since(settings, base,
         for epoch, action in enumerate([Action.FREEZE, *since], 1):
             connection.execute(
                 publication.promote(
-                    "default",
-                    base,
-                    expected_epoch=epoch,
+                    Live(line="default", epoch=epoch + 1, version=base),
                     token=token,
                     actor="operator",
                     reason="hold it",
@@ -323,9 +321,7 @@ def test_a_rebuild_learns_from_the_base_at_once_and_from_everything_that_is_beli
         ).scalar_one()
         connection.execute(
             publication.promote(
-                "default",
-                base,
-                expected_epoch=1,
+                Live(line="default", epoch=2, version=base),
                 token=token,
                 actor="operator",
                 reason="poisoned",

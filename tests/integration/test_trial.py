@@ -1,6 +1,7 @@
 """A canary advances, is promoted, or is rolled back by what its users said: the real worker over planted traffic."""
 
 import secrets
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -54,32 +55,41 @@ def begin(engine, manifest, *, share):
 
 
 def plant(engine, live, *, canary, champion, units=(UNITS, UNITS), judged=1.0, **columns):
-    """Units of both arms at this epoch, and what was said of them; of each, two requests of one session."""
+    """Units of both arms at this epoch, and what was said of them."""
+    for arm, value, count in zip(("canary", "champion"), (canary, champion), units, strict=True):
+        ask(engine, live, arm=arm, value=value, count=count, judged=judged, **columns)
+
+
+def ask(engine, live, *, arm, value, count, judged=1.0, **columns):
+    """Units of one arm; of each, two requests of one session."""
+    versions = {
+        "champion": live.version,
+        "canary": live.canary_version,
+        "hold_back": live.hold_back_version,
+    }
     rng = np.random.default_rng(0)
-    arms = (("canary", live.canary_version, canary), ("champion", live.version, champion))
     with engine.begin() as connection:
-        for (arm, version, value), count in zip(arms, units, strict=True):
-            for number in range(count):
-                session = secrets.token_bytes(8)
-                for said in (value, value) if number < judged * count else (None, None):
-                    decision_id = logbook.decision(
-                        connection,
-                        query="red",
-                        documents=["old", "new"],
-                        logits=[1.0, 0.0],
-                        rng=rng,
-                        ago_s=60.0,
-                        **{
-                            "arm": arm,
-                            "version": version,
-                            "epoch": live.epoch,
-                            "session_hash": session,
-                            "latency_ms": 10.0,
-                        }
-                        | columns,
-                    )
-                    if said is not None:
-                        logbook.said(connection, decision_id, said)
+        for number in range(count):
+            session = secrets.token_bytes(8)
+            for said in (value, value) if number < judged * count else (None, None):
+                decision_id = logbook.decision(
+                    connection,
+                    query="red",
+                    documents=["old", "new"],
+                    logits=[1.0, 0.0],
+                    rng=rng,
+                    ago_s=60.0,
+                    **{
+                        "arm": arm,
+                        "version": versions[arm],
+                        "epoch": live.epoch,
+                        "session_hash": session,
+                        "latency_ms": 10.0,
+                    }
+                    | columns,
+                )
+                if said is not None:
+                    logbook.said(connection, decision_id, said)
 
 
 def fail(engine, live, *, arm="canary", count=UNITS, error="ValueError"):
@@ -110,10 +120,10 @@ def now_live(engine):
     return publication.pointer(row), row.action, row.reason
 
 
-def verdicts(engine):
+def verdicts(engine, kind="canary"):
     """Oldest first."""
     with engine.connect() as connection:
-        statement = select(evaluations).where(evaluations.c.kind == "canary")
+        statement = select(evaluations).where(evaluations.c.kind == kind)
         return connection.execute(statement.order_by(evaluations.c.created_at)).all()
 
 
@@ -357,6 +367,92 @@ def test_who_was_overtaken_does_nothing(settings, canary, engine, monkeypatch):
     assert status(engine, canary.canary_version) == "candidate"
 
 
+def champion_beside(engine, base, folder, *, share, seed=1):
+    """A line that has learned something, and holds back its base."""
+    models.make(folder, seed=seed)
+    manifest = models.manifest(folder)
+    live = models.promote(engine, manifest.version, manifest=manifest)
+    if live.hold_back_version is None:
+        live = change(engine, live, Action.HOLD_BACK, hold_back_version=base, hold_back_share=share)
+    return live
+
+
+def test_a_champion_is_compared_with_the_base_that_is_held_back(settings, base, engine, tmp_path):
+    before = Live(line="default", epoch=1, version=base)
+    ask(engine, before, arm="champion", value=1.0, count=UNITS)
+    live = champion_beside(engine, base, tmp_path / "first", share=0.5)
+    ask(engine, live, arm="champion", value=0.75, count=UNITS)
+    ask(engine, live, arm="hold_back", value=0.5, count=UNITS)
+
+    step(settings, times=2)
+
+    (verdict,) = verdicts(engine, "hold_back")
+    assert (verdict.version, verdict.champion, verdict.verdict) == (live.version, base, "pass")
+    # What the base answered before there was another champion is not concurrent.
+    assert (verdict.estimate, verdict.low, verdict.high) == (0.25, 0.25, 0.25)
+    assert (verdict.clusters, verdict.detail["units"]) == (
+        *(2 * UNITS, {"champion": UNITS, "base": UNITS}),
+    )
+    assert verdict.reason == (
+        "it is better than the base: gain +0.2500, between +0.2500 and +0.2500,"
+        " over 60 units of the champion and 60 of the base"
+    )
+    assert now_live(engine)[0] == live
+
+
+def test_each_champion_is_compared_for_itself_and_all_of_them_together(
+    settings, base, engine, tmp_path
+):
+    values = (("first", 1.0), ("second", 0.25))
+    for seed, (name, value) in enumerate(values, 1):
+        live = champion_beside(engine, base, tmp_path / name, share=0.5, seed=seed)
+        with engine.begin() as connection:
+            connection.execute(publication.release_lease("default", holder="test"))
+        ask(engine, live, arm="champion", value=value, count=UNITS)
+        ask(engine, live, arm="hold_back", value=0.5, count=UNITS)
+        step(settings)
+
+    earlier, present = verdicts(engine, "hold_back")
+    assert (earlier.estimate, earlier.verdict) == (0.5, "pass")
+    assert (present.estimate, present.verdict, present.version) == (-0.25, "refuse", live.version)
+    # Both had as many units: (1 - .5 + .25 - .5) / 2.
+    assert present.reason.endswith(
+        "; all champions since the hold-back began: it is better than the base: gain +0.1250,"
+        " between +0.1250 and +0.1250, over 120 units of the champion and 120 of the base"
+    )
+
+
+@pytest.mark.parametrize(("of_base", "found"), [(0.5, "promote"), (1.0, "canary")])
+def test_a_margin_is_granted_only_while_the_champion_is_not_surely_below_the_base(
+    settings, base, engine, tmp_path, of_base, found
+):
+    champion_beside(engine, base, tmp_path / "champion", share=0.2)
+    models.make(tmp_path / "canary", seed=2)
+    live = begin(engine, models.manifest(tmp_path / "canary"), share=0.5)
+    pass_the_gate(engine, live)
+    # Half for the canary, a fifth for the base, and what is left for the champion.
+    ask(engine, live, arm="canary", value=0.5, count=150)
+    ask(engine, live, arm="champion", value=0.5, count=90)
+    ask(engine, live, arm="hold_back", value=of_base, count=60)
+
+    step(settings)
+
+    then, action, _ = now_live(engine)
+    (verdict,) = verdicts(engine)
+    assert (action, verdict.detail["below_base"]) == (found, of_base == 1.0)
+    assert verdict.detail["margin"] == (0.02 if found == "promote" else 0.0)
+    assert (then.hold_back_version, then.hold_back_share) == (base, 0.2)
+
+
+def test_a_base_that_is_the_champion_is_not_compared(settings, base, engine):
+    live = Live(line="default", epoch=1, version=base)
+    change(engine, live, Action.HOLD_BACK, hold_back_version=base, hold_back_share=0.5)
+
+    step(settings)
+
+    assert verdicts(engine, "hold_back") == []
+
+
 def test_a_candidate_that_passes_the_gate_becomes_a_canary_of_a_tenth(
     settings, base, engine, redis_url, monkeypatch
 ):
@@ -412,26 +508,24 @@ def record(engine, version, **columns):
         connection.execute(insert(evaluations).values(row | columns))
 
 
-def change(engine, live, action):
+def change(engine, live, action, **own):
     """What an operator does to what is live."""
+    then = replace(live, epoch=live.epoch + 1, **own)
     with engine.begin() as connection:
         lease = publication.take_lease(
             "default", holder="operator", ttl=timedelta(minutes=1), force=True
         )
         connection.execute(
             publication.promote(
-                "default",
-                live.version,
-                expected_epoch=live.epoch,
+                then,
                 token=connection.execute(lease).scalar_one(),
                 actor="operator",
                 reason="for a test",
                 action=action,
-                canary_version=live.canary_version,
-                canary_share=live.canary_share,
             )
         )
         connection.execute(publication.release_lease("default", holder="operator"))
+    return then
 
 
 def announced(redis_url, settings):

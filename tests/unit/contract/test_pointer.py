@@ -1,4 +1,7 @@
+import hashlib
+import hmac
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -18,6 +21,30 @@ def test_a_state_with_a_canary_reads_back_and_one_without_says_nothing_of_it():
     assert Live.of_signed(canary.signed(secret=SECRET), secret=SECRET) == canary
     assert "canary" not in LIVE.signed(secret=SECRET)
     assert canary.then(LIVE.version) == Live(line="default", epoch=5, version=LIVE.version)
+
+
+HELD_BACK = replace(LIVE, hold_back_version="ef" * 32, hold_back_share=0.02)
+
+
+def test_a_state_with_a_hold_back_reads_back_and_one_without_says_nothing_of_it():
+    assert Live.of_signed(HELD_BACK.signed(secret=SECRET), secret=SECRET) == HELD_BACK
+    assert "hold_back" not in LIVE.signed(secret=SECRET)
+
+
+def test_a_state_from_before_there_were_hold_backs_is_read():
+    body = json.dumps({"epoch": 3, "line": "default", "version": "ab" * 32})
+    signature = hmac.new(SECRET, b"rankloop pointer" + body.encode(), hashlib.sha256).hexdigest()
+
+    assert Live.of_signed(json.dumps({"live": body, "signature": signature}), secret=SECRET) == LIVE
+
+
+def test_a_hold_back_goes_on_whatever_is_promoted_and_rests_while_the_base_serves():
+    canary = HELD_BACK.then(LIVE.version, canary_version="cd" * 32, canary_share=0.1)
+    promoted, base = canary.then("cd" * 32), canary.then("ef" * 32)
+
+    told = [(live.hold_back_version, live.hold_back_share) for live in (canary, promoted, base)]
+    assert told == [("ef" * 32, 0.02)] * 3
+    assert [live.held_back for live in (canary, promoted, base)] == ["ef" * 32, "ef" * 32, None]
 
 
 def test_a_state_that_somebody_else_signed_is_refused():

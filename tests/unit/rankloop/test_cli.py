@@ -11,7 +11,10 @@ NOWHERE = "http://127.0.0.1:9"
 
 @pytest.mark.parametrize(
     "command",
-    ["up", "status", "why", "rollback", "promote", "freeze", "unfreeze", "quarantine", "rebuild"],
+    [
+        *("up", "status", "why", "rollback", "promote", "canary", "hold-back"),
+        *("freeze", "unfreeze", "quarantine", "rebuild"),
+    ],
 )
 def test_every_command_explains_itself(command: str) -> None:
     result = CliRunner().invoke(app, [command, "--help"])

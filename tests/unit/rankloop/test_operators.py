@@ -59,6 +59,17 @@ def test_a_canary_is_begun_with_its_share_and_ended_without_a_name() -> None:
     assert ended == {"path": "/v1/canary/end", "reason": "complaints", "line": "fr"}
 
 
+def test_a_hold_back_says_its_share_and_nobody_is_a_share_too() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json={"path": request.url.path, **json.loads(request.content)})
+
+    begun = operators.hold_back(client(answer), share=0.02, reason="measure")
+    ended = operators.hold_back(client(answer), share=0.0, reason="it is known", line="fr")
+
+    assert begun == {"path": "/v1/hold-back", "share": 0.02, "reason": "measure"}
+    assert ended == {"path": "/v1/hold-back", "share": 0, "reason": "it is known", "line": "fr"}
+
+
 def test_a_refusal_carries_the_services_own_words() -> None:
     def answer(_: httpx.Request) -> httpx.Response:
         return httpx.Response(409, json={"title": "NothingToRollBack", "detail": "no champion"})

@@ -1,6 +1,8 @@
 import io
+from dataclasses import replace
 from typing import Any
 
+import pytest
 from rich.console import Console
 
 from rankloop.operators import Overview
@@ -13,6 +15,8 @@ def promotion(epoch: int, version: str, action: str = "promote") -> dict[str, An
     return {
         "canary_version": None,
         "canary_share": 0.0,
+        "hold_back_version": None,
+        "hold_back_share": 0.0,
         "line": "default",
         "epoch": epoch,
         "action": action,
@@ -112,8 +116,29 @@ def test_a_canary_is_told_with_its_share() -> None:
     assert "v1 + 10% abcdefabcdef" in text
 
 
-def test_a_canary_that_nobody_judged_yet_is_not_counted_as_refused() -> None:
-    waiting = evaluation("not_enough_evidence", "canary")
+def test_a_hold_back_is_told_with_what_is_known_of_this_champion() -> None:
+    held = {"hold_back_version": "abcdef" * 9, "hold_back_share": 0.005}
+    known = evaluation("pass", "hold_back") | {"version": "v2", "reason": "better by .04"}
+    earlier = known | {"version": "v1", "reason": "better by .01"}
+    before = Overview(
+        models=[], promotions=[promotion(3, "v2") | held], runs=[], evaluations=[earlier]
+    )
+    after = replace(before, evaluations=[known, earlier])
+
+    assert "0.5% are held back for the base abcdefabcdef: nothing is known yet" in shown(before)
+    assert "0.5% are held back for the base abcdefabcdef: better by .04" in shown(after)
+
+
+def test_a_base_that_is_the_champion_holds_back_nobody_yet() -> None:
+    held = {"hold_back_version": "v1", "hold_back_share": 0.02}
+    alone = Overview(models=[], promotions=[promotion(2, "v1") | held], runs=[], evaluations=[])
+
+    assert "2% will be held back: the base serves everybody yet" in shown(alone)
+
+
+@pytest.mark.parametrize("kind", ["canary", "hold_back"])
+def test_what_nobody_judged_yet_is_not_counted_as_refused(kind: str) -> None:
+    waiting = evaluation("not_enough_evidence", kind)
 
     counts = Overview(models=[], promotions=[], runs=[], evaluations=[waiting]).counts
 

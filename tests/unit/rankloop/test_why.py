@@ -154,6 +154,16 @@ def test_a_canary_tells_what_it_was_given_and_why_it_lost_it() -> None:
     assert told(GOOD, stored=over) == told(GOOD, stored=stored)
 
 
+def test_a_champion_tells_what_those_say_who_are_held_back() -> None:
+    better = verdict(GOOD, "hold_back", "pass", "it is better than the base: gain +0.04")
+    stored = NEWEST_FIRST | {"evaluations": [better, *NEWEST_FIRST["evaluations"]]}
+
+    assert (
+        "- do users say that it gains on what the line began with? yes:"
+        " it is better than the base: gain +0.04"
+    ) in told(GOOD, stored=stored)
+
+
 def test_a_canary_that_was_promoted_tells_both() -> None:
     began = promotion(4, GOOD, "canary", "gain +0.02", canary=BAD)
     promoted = promotion(5, BAD, "promote", "it is better")

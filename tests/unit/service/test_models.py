@@ -6,7 +6,7 @@ import pytest
 
 from contract import arms
 from contract.pointer import Live
-from contract.records import Arm
+from contract.records import Arm, NotLearnable
 from service.errors import NoModelYet, UnknownLine
 from service.models import Model, Models, Rejection
 from service.score import Scorer
@@ -116,3 +116,29 @@ def test_a_unit_is_answered_by_the_canary_only_where_there_is_one() -> None:
     assert {alone.of(unit) for unit in units} == {alone}
     assert {both.of(unit).arm for unit in units} == {Arm.CHAMPION, Arm.CANARY}
     assert all((both.of(unit) is canary) == (arms.place(unit) < 0.1) for unit in units)
+
+
+def test_a_unit_that_is_held_back_is_answered_by_the_base_and_teaches_nothing() -> None:
+    alone, canary = with_canary(1)
+    alone = replace(alone, live=replace(alone.live, hold_back_version="base", hold_back_share=0.2))
+    whole = replace(alone, canary=canary).with_beside(Arm.HOLD_BACK, cast("Scorer", object()))
+    units = [bytes([number]) for number in range(256)]
+
+    assert alone.missing == {Arm.CANARY: "canary", Arm.HOLD_BACK: "base"}
+    assert (whole.missing, whole.hold_back_share, alone.hold_back_share) == ({}, 0.2, 0.0)
+    assert [each.version for each in whole.beside.values()] == ["canary", "base"]
+    assert {alone.of(unit) for unit in units} == {alone}
+    for unit in units:
+        held_back = arms.place(unit) >= 1 - 0.2
+        assert (whole.of(unit) is whole.hold_back) == held_back
+        assert (whole.of(unit).not_learnable is NotLearnable.HOLD_BACK) == held_back
+        assert (whole.of(unit) is canary) == (arms.place(unit) < 0.1)
+
+
+def test_where_the_base_is_the_champion_nobody_is_held_back() -> None:
+    alone = model(1, version="base")
+    alone = replace(alone, live=replace(alone.live, hold_back_version="base", hold_back_share=0.2))
+    units = [bytes([number]) for number in range(256)]
+
+    assert alone.missing == {}
+    assert {alone.of(unit) for unit in units} == {alone}

@@ -92,6 +92,15 @@ def test_the_margins_are_bounded_in_sum():
     assert decide(left, LIMITS).step is Step.PROMOTE
 
 
+def test_no_margin_is_granted_to_a_line_that_is_below_its_base():
+    below = equal(passed_gate=True, below_base=True)
+    better = seen(arm(300, 0.85), arm(2700, 0.7), share=0.1, below_base=True)
+
+    assert decide(below, LIMITS).step is Step.HOLD
+    # What is better needs no margin.
+    assert decide(better, LIMITS).step is Step.PROMOTE
+
+
 def test_no_margin_is_granted_at_the_small_share():
     alike = seen(arm(40_000, 0.7), arm(360_000, 0.7), share=0.1, passed_gate=True)
 
@@ -122,6 +131,20 @@ def test_another_share_of_units_than_was_given_means_hold():
 
     assert verdict.step is Step.HOLD
     assert verdict.reason == "the canary's share of units is off by +5.00%"
+
+
+def test_who_is_held_back_is_in_neither_arm():
+    # A tenth of all is an eighth of the four fifths that both answer.
+    stage = Stage(share=0.1, canary=arm(250, 0.9), champion=arm(1750, 0.5), hold_back=0.2)
+
+    held_back, nobody = (
+        decide(Seen(stages=(each,), passed_gate=False), LIMITS)
+        for each in (stage, replace(stage, hold_back=0.0))
+    )
+
+    assert stage.of_both == pytest.approx(0.125)
+    assert held_back.step is Step.PROMOTE
+    assert nobody.reason == "the canary's share of units is off by +2.50%"
 
 
 def test_arms_that_are_judged_unequally_often_mean_hold():

@@ -68,6 +68,15 @@ def test_a_stage_without_units_changes_nothing():
     assert (both.value, both.variance, both.size) == (alone.value, alone.variance, alone.size)
 
 
+def test_a_stage_with_one_unit_in_an_arm_changes_nothing():
+    arms = (Moments.of([0.0, 1.0]), Moments.of([1.0, 1.0, 0.0]))
+    lonely = (Moments.of([1.0]), Moments.of([0.5, 0.7]))
+
+    both, alone = difference([arms, lonely]), difference([arms])
+
+    assert (both.value, both.variance, both.size) == (alone.value, alone.variance, alone.size)
+
+
 def test_nothing_seen_bounds_nothing():
     low, high = interval(difference([(Moments.of([]), Moments.of([]))]), alpha=0.05)
 

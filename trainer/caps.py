@@ -9,6 +9,7 @@ import hashlib
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Final, TypeAlias
 
 from trainer.examples import Example, Skipped
@@ -58,17 +59,20 @@ def capped(
     return kept, +skipped
 
 
-def level(held: Sequence[int], *, share: float) -> int:
+def level(held: Sequence[int], *, share: float, examples: int) -> int:
     """How much each may keep, so that nobody holds more than the share of what is kept.
 
-    >>> level([100, 4, 4, 4], share=0.5)
+    examples: how many they are in all; fewer than the sum where some belong to several.
+
+    >>> level([100, 4, 4, 4], share=0.5, examples=112)
     12
     """
     if len(held) < MANY / share:
         return max(held)
+    alone = examples / sum(held)
 
     def largest(kept: int) -> float:
-        return kept / sum(min(kept, each) for each in held)
+        return kept / (alone * sum(min(kept, each) for each in held))
 
     return bisect_right(range(1, max(held) + 1), share, key=largest)
 
@@ -90,12 +94,13 @@ def _over(
     for example in sorted(examples, key=_place):
         for part, holder in holders(example):
             parts[part][holder].append(example.decision.id)
-    return {
-        decision_id
-        for held in parts.values()
-        for ids in held.values()
-        for decision_id in ids[level(list(map(len, held.values())), share=share) :]
-    }
+    over: set[Hashable] = set()
+    for held in parts.values():
+        examples_of_part = len(set(chain.from_iterable(held.values())))
+        may_keep = level(list(map(len, held.values())), share=share, examples=examples_of_part)
+        for ids in held.values():
+            over.update(ids[may_keep:])
+    return over
 
 
 def _place(example: Example) -> bytes:

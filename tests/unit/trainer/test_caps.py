@@ -113,10 +113,16 @@ def test_a_reward_of_two_sources_counts_for_both():
     assert held <= 0.1 * len(kept)
 
 
+def test_where_rewards_belong_to_several_a_share_is_one_of_rewards():
+    # 20 holders of 10 each, but of 100 rewards: 10 is the tenth that each may hold. Of 50 rewards it is not.
+    assert level([10] * 20, share=0.1, examples=100) == 10
+    assert level([10] * 20, share=0.1, examples=50) < 10
+
+
 @pytest.mark.parametrize("held", [[1], [5, 5], [7, 1, 1, 1, 1], [90, 80, 3, 2, 2, 1, 1, 1]])
 def test_the_level_is_the_highest_at_which_nobody_holds_more_than_the_share(held):
     share = 0.5
-    found = level(held, share=share)
+    found = level(held, share=share, examples=sum(held))
 
     def largest(kept):
         return kept / sum(min(kept, each) for each in held)

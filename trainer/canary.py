@@ -70,7 +70,7 @@ class Seen:
     """In order; the last one is the present."""
     passed_gate: bool
     margins_granted: float = 0.0
-    """Sum of the margins that let earlier models in, since the base."""
+    """What the models since the base may have lost, less what later ones surely gained; never under 0."""
     below_base: bool = False
     """Whether the champion is surely worse than the base, by those whom the base answers."""
     over: bool = False
@@ -92,7 +92,7 @@ class Limits:
     margin: float = 0.02
     """A model that passed the gate may be worse by so much, at the largest share."""
     margins: float = 0.06
-    """All margins granted since the base may sum to so much."""
+    """What may have been lost since the base may sum to so much."""
     more_slow: float = 0.01
     """So many more requests may be slow; at twice the champion's 1 % the p99 is another one."""
 
@@ -108,7 +108,7 @@ class Verdict:
     low: float
     high: float
     margin: float = 0.0
-    """What was granted by this verdict; counts towards the sum."""
+    """Where it promotes, the loss that it may let in; less than 0 where the canary is surely better."""
 
 
 def decide(seen: Seen, limits: Limits) -> Verdict:
@@ -148,11 +148,11 @@ def _compared(
     if high < 0:
         return Step.ROLL_BACK, f"it is worse: {bounds}", 0.0
     if low > 0:
-        return Step.PROMOTE, f"it is better: {bounds}", 0.0
+        return Step.PROMOTE, f"it is better: {bounds}", -low
     if seen.stages[-1].share < SHARES[-1]:
         return Step.ADVANCE if low > -limits.max_loss else Step.HOLD, bounds, 0.0
-    if _may_be_granted(seen, limits) and low > -limits.margin:
-        return Step.PROMOTE, f"it passed the gate and is not worse: {bounds}", limits.margin
+    if low > -limits.margin and _may_be_granted(seen, limits, margin=-low):
+        return Step.PROMOTE, f"it passed the gate and is not worse: {bounds}", -low
     return Step.HOLD, bounds, 0.0
 
 
@@ -205,9 +205,9 @@ def unequal(pairs: Sequence[Pair], *, whose: str, alpha: float) -> str | None:
     return None
 
 
-def _may_be_granted(seen: Seen, limits: Limits) -> bool:
+def _may_be_granted(seen: Seen, limits: Limits, *, margin: float) -> bool:
     """Margins are small steps down: none is taken from where one is surely below the base already."""
-    is_left = seen.margins_granted + limits.margin <= limits.margins
+    is_left = seen.margins_granted + margin <= limits.margins
     return seen.passed_gate and is_left and not seen.below_base
 
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from sqlalchemy import Connection, Float, Select, exists, func, select
+from sqlalchemy import Connection, Select, exists, select
 
 from contract import publication
 from contract.pointer import Live
@@ -79,7 +79,7 @@ class Watch:
         seen = Seen(
             stages=trial.stages(connection, running, spec, slow_ms=slow_ms, now=now),
             passed_gate=connection.execute(_passed_gate(live)).scalar_one(),
-            margins_granted=connection.execute(_margins(live)).scalar_one(),
+            margins_granted=_margins(connection, live),
             below_base=compared is not None and compared.answer is Answer.REFUSE,
             over=now - running.began_at > timedelta(days=self._settings.trainer_canary_days),
         )
@@ -136,8 +136,20 @@ def _passed_gate(live: Live) -> Select[Any]:
     )
 
 
-def _margins(live: Live) -> Select[Any]:
-    """The margins that let in the champion and those that it descends from; a rollback takes its margin along."""
+def _margins(connection: Connection, live: Live) -> float:
+    """What let in the champion and those that it descends from, in order; a rollback takes its margin along.
+
+    What was surely gained pays back what may have been lost before it, and is no credit for later.
+    """
+    margins = {row.version: row.margin for row in connection.execute(_looks_at_ancestors(live))}
+    granted = 0.0
+    for margin in margins.values():
+        granted = max(0.0, granted + margin)
+    return granted
+
+
+def _looks_at_ancestors(live: Live) -> Select[Any]:
+    """Oldest first: of several at one version the last is the one that let it in."""
     line = (
         select(model_versions.c.version, model_versions.c.parent)
         .where(model_versions.c.version == live.version)
@@ -147,11 +159,16 @@ def _margins(live: Live) -> Select[Any]:
     line = line.union(
         select(parent.c.version, parent.c.parent).where(parent.c.version == line.c.parent)
     )
-    margin = evaluations.c.detail["margin"].as_float()
-    return select(func.coalesce(func.sum(margin), 0.0).cast(Float)).where(
-        evaluations.c.line == live.line,
-        evaluations.c.kind == "canary",
-        evaluations.c.version.in_(select(line.c.version)),
+    margin = evaluations.c.detail["margin"].as_float().label("margin")
+    return (
+        select(evaluations.c.version, margin)
+        .where(
+            evaluations.c.line == live.line,
+            evaluations.c.kind == "canary",
+            evaluations.c.version.in_(select(line.c.version)),
+            margin != 0,
+        )
+        .order_by(evaluations.c.created_at)
     )
 
 

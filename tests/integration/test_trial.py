@@ -8,7 +8,7 @@ from uuid import uuid4
 import numpy as np
 import pytest
 import redis
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 
 from contract import ids, publication, quarantine
 from contract.pointer import Keys, Live
@@ -214,19 +214,47 @@ def test_only_who_passed_the_gate_is_let_in_by_the_margin(settings, canary, engi
 
     assert now_live(engine)[1] == found
     (verdict,) = verdicts(engine)
-    assert verdict.detail["margin"] == (0.02 if passed else 0.0)
+    assert verdict.detail["margin"] == (pytest.approx(-verdict.low) if passed else 0.0)
 
 
 def test_margins_sum_over_the_champions_ancestors(settings, canary, engine):
     plant(engine, canary, canary=0.5, champion=0.5)
     pass_the_gate(engine, canary)
-    granted(engine, canary.version, 0.05)
+    granted(
+        engine, canary.version, 0.01
+    )  # the operator let it in later, with the look after this one
+    granted(engine, canary.version, 0.07)
     granted(engine, canary.canary_version, 0.05)
 
     step(settings)
 
     (verdict,) = (each for each in verdicts(engine) if each.detail.get("stages"))
-    assert (verdict.detail["margins_granted"], verdict.detail["step"]) == (0.05, "hold")
+    assert (verdict.detail["margins_granted"], verdict.detail["step"]) == (0.07, "hold")
+
+
+def test_what_was_surely_gained_pays_back_and_is_no_credit(settings, canary, engine):
+    plant(engine, canary, canary=0.5, champion=0.5)
+    with engine.begin() as connection:
+        for version, parent in (("first", None), ("second", "first")):
+            connection.execute(
+                publication.register_version(
+                    version, line="default", base="tiny", uri="", manifest={}, parent=parent
+                )
+            )
+        connection.execute(
+            update(model_versions)
+            .where(model_versions.c.version == canary.version)
+            .values(parent="second")
+        )
+    granted(engine, "first", -0.2)
+    granted(engine, "second", 0.05)
+    granted(engine, canary.version, -0.04)
+
+    step(settings)
+
+    (verdict,) = (each for each in verdicts(engine) if each.detail.get("stages"))
+    # max(0, -.2) = 0, then + .05, then - .04.
+    assert verdict.detail["margins_granted"] == pytest.approx(0.01)
 
 
 def test_arms_that_are_judged_unequally_often_are_not_compared(settings, canary, engine):
@@ -440,7 +468,7 @@ def test_a_margin_is_granted_only_while_the_champion_is_not_surely_below_the_bas
     then, action, _ = now_live(engine)
     (verdict,) = verdicts(engine)
     assert (action, verdict.detail["below_base"]) == (found, of_base == 1.0)
-    assert verdict.detail["margin"] == (0.02 if found == "promote" else 0.0)
+    assert verdict.detail["margin"] == (-verdict.low if found == "promote" else 0.0)
     assert (then.hold_back_version, then.hold_back_share) == (base, 0.2)
 
 

@@ -54,7 +54,7 @@ def test_a_canary_that_is_surely_worse_is_rolled_back():
 def test_a_canary_that_is_surely_better_is_promoted_at_any_share():
     verdict = decide(seen(arm(300, 0.85), arm(2700, 0.7), share=0.1), LIMITS)
 
-    assert (verdict.step, verdict.margin) == (Step.PROMOTE, 0.0)
+    assert (verdict.step, verdict.margin) == (Step.PROMOTE, -verdict.low)
     assert verdict.low > 0
 
 
@@ -77,19 +77,21 @@ def test_a_model_that_passed_the_gate_is_promoted_when_it_is_not_worse():
     verdict = decide(equal(passed_gate=True), LIMITS)
 
     assert -LIMITS.margin < verdict.low < 0
-    assert (verdict.step, verdict.margin) == (Step.PROMOTE, LIMITS.margin)
+    assert (verdict.step, verdict.margin) == (Step.PROMOTE, -verdict.low)
 
 
 def test_a_model_that_did_not_pass_the_gate_must_be_better():
     assert decide(equal(passed_gate=False), LIMITS).step is Step.HOLD
 
 
-def test_the_margins_are_bounded_in_sum():
-    spent = equal(passed_gate=True, margins_granted=0.06)
-    left = equal(passed_gate=True, margins_granted=0.04)
+def test_what_margins_may_lose_is_bounded_in_sum():
+    margin = decide(equal(passed_gate=True), LIMITS).margin
+    left, spent = (
+        equal(passed_gate=True, margins_granted=0.06 - margin + more) for more in (-0.001, 0.001)
+    )
 
-    assert decide(spent, LIMITS).step is Step.HOLD
     assert decide(left, LIMITS).step is Step.PROMOTE
+    assert decide(spent, LIMITS).step is Step.HOLD
 
 
 def test_no_margin_is_granted_to_a_line_that_is_below_its_base():

@@ -13,7 +13,7 @@ import json
 import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
@@ -23,10 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import reader_table
-from bench.start import BiEncoder
 from contract.records import Candidate
 from examples.demo import worlds as demo
-from examples.handbook import world as handbook_world
 from examples.handbook.world import NOT_STATED
 from trainer import datasets
 
@@ -151,51 +149,12 @@ class World:
 
 
 def handbook() -> World:
-    return _of_demo(demo.handbook(), discounted=False)
-
-
-def careful(world: World) -> World:
-    """The same where the reader passes over what would answer wrongly, and reads on."""
-
-    def read_with_care(question: Question) -> Question:
-        return replace(
-            question, worth=tuple(None if worth == 0.0 else worth for worth in question.worth)
-        )
-
-    return replace(
-        world,
-        train=tuple(map(read_with_care, world.train)),
-        held_out=tuple(map(read_with_care, world.held_out)),
-    )
-
-
-def handbook_by_cosine() -> World:
-    """The handbook with another first stage: its own starting weights as a bi-encoder, cosines as scores."""
-    passages = handbook_world.load().passages
-    encoder = BiEncoder()
-    embedded_PE = encoder.embed([passage.text for passage in passages])
-
-    def found(ask: demo.Ask) -> demo.Ask:
-        cosines = embedded_PE @ encoder.embed([ask.text])[0]
-        nearest = np.argsort(-cosines, kind="stable")[: demo.CANDIDATES].tolist()
-        return replace(
-            ask,
-            documents=tuple(
-                demo.Document(id=passages[at].id, text=passages[at].text, score=float(cosines[at]))
-                for at in nearest
-            ),
-        )
-
-    world = demo.handbook()
-    searched = replace(
-        world, train=tuple(map(found, world.train)), held_out=tuple(map(found, world.held_out))
-    )
-    return _of_demo(searched, discounted=False)
+    return of_demo(demo.handbook(), discounted=False)
 
 
 def plain(data: Path) -> World:
     squad = demo.folder(data / "squad", train=QUESTIONS, held_out=HELD_OUT, seed=SEED)
-    return _of_demo(squad, discounted=True)
+    return of_demo(squad, discounted=True)
 
 
 def stale(data: Path) -> World:
@@ -237,7 +196,8 @@ def _with_twin(question: Question, group: str, rng: random.Random) -> Question:
     )
 
 
-def _of_demo(world: demo.World, *, discounted: bool) -> World:
+def of_demo(world: demo.World, *, discounted: bool) -> World:
+    """A world of the demo, its answers worked out."""
     return World(
         name="plain" if discounted else world.name,
         train=tuple(_of_ask(world, ask) for ask in world.train),

@@ -6,9 +6,9 @@ import pytest
 
 from bench.learning.arms import Arm
 from bench.learning.cells import Cell, Done
-from bench.learning.change import FROM_START, Changing, behind
+from bench.learning.change import FROM_START, Changing, behind, careful
 from bench.learning.loop import Loop, Played, Serving
-from bench.learning.worlds import Noise, Question, World, careful
+from bench.learning.worlds import Noise, Question, World
 from contract.records import Candidate
 
 

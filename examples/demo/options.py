@@ -14,6 +14,8 @@ OWN_RESULTS: Final = Path(".rankloop") / "demo"
 DECISIONS: Final = 4000
 DATA_DECISIONS: Final = 1800
 """Of a folder, whose passages may be several times longer than the handbook's."""
+RATE_PER_S: Final = 6.6
+"""A steady stream that two cores keep up with while they train, so that requests outlast two rounds."""
 REWARD_WAIT: Final = "RANKLOOP_TRAINER_REWARD_WAIT_S"
 
 SETTINGS: Final[Mapping[str, str]] = {
@@ -27,7 +29,7 @@ SETTINGS: Final[Mapping[str, str]] = {
     REWARD_WAIT: "12",
     "RANKLOOP_TRAINER_GATE_SHARE": "0.57",
     "RANKLOOP_TRAINER_ROUND_MIN_REWARDS": "800",
-    "RANKLOOP_TRAINER_ROUND_GROWTH": "1",
+    "RANKLOOP_TRAINER_ROUND_GROWTH": "1.3",
 }
 """A start explores more than a site that has learned, and nobody wants to wait here for a quarter of an hour."""
 
@@ -84,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
         default=argparse.SUPPRESS,
         help=f"requests of one run (default: {DECISIONS}; with --data {DATA_DECISIONS})",
     )
-    add("--rate", dest="rate_per_s", type=float, default=10.0, help="requests a second, at most")
+    add("--rate", dest="rate_per_s", type=float, default=RATE_PER_S, help="requests a second, at most")
     add("--data", type=Path, help="a folder with a question set to play instead of the handbook")
     add("--held-out", type=_positive, default=300, help="questions of that folder that judge")
     add("--reader", help="base URL of an OpenAI-compatible API to ask instead of the simulation")

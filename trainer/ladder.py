@@ -20,6 +20,8 @@ class Rung:
     batch: int
     rank: int = RANK
     """Of adapters, where it trains them."""
+    replay: int = 0
+    """It learns from older rewards too, the newest of them, until there are so many with the fresh ones."""
     min_rewards: int = 0
     """It is not tried on fewer."""
 
@@ -31,21 +33,29 @@ def ladder(settings: TrainerSettings) -> tuple[Rung, ...]:
 
 def rung(capacity: Capacity, settings: TrainerSettings) -> Rung:
     """This one, climbed or not."""
-    lr, epochs, min_rewards = {
-        Capacity.FUSION: (settings.trainer_fusion_lr, settings.trainer_fusion_epochs, 0),
+    lr, epochs, replay, min_rewards = {
+        Capacity.FUSION: (
+            settings.trainer_fusion_lr,
+            settings.trainer_fusion_epochs,
+            settings.trainer_replay,
+            0,
+        ),
         Capacity.LAST_LAYER: (
             settings.trainer_last_layer_lr,
             settings.trainer_last_layer_epochs,
+            settings.trainer_last_layer_replay,
             0,
         ),
         Capacity.LORA: (
             settings.trainer_lora_lr,
             settings.trainer_lora_epochs,
+            0,
             settings.trainer_lora_min_rewards,
         ),
         Capacity.EVERYTHING: (
             settings.trainer_everything_lr,
             settings.trainer_everything_epochs,
+            0,
             settings.trainer_everything_min_rewards,
         ),
     }[capacity]
@@ -57,5 +67,6 @@ def rung(capacity: Capacity, settings: TrainerSettings) -> Rung:
         objective=settings.objective,
         batch=settings.trainer_batch,
         rank=settings.trainer_lora_rank,
+        replay=replay,
         min_rewards=min_rewards,
     )

@@ -1,15 +1,14 @@
 """`rankloop export-log`: the rewarded decisions of a line in one file, to learn from or to evaluate with elsewhere."""
 
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from contract.refusals import Refusal
 from trainer import database, log_export
+from trainer.console import TELLING, refuse, watched
 from trainer.log_export import Exported, Format
-from trainer.progress import SAYING, watched
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -40,20 +39,15 @@ def export_log(
                 watch=watched,
             )
     except Refusal as refusal:
-        _refuse(str(refusal))
+        refuse(str(refusal))
     except OSError as error:
-        _refuse(f"{file}: {error.strerror or error}")
-    Console(highlight=False, markup=False, soft_wrap=True).print(_told(exported, file))
+        refuse(f"{file}: {error.strerror or error}")
+    TELLING.print(_told(exported, file))
 
 
 def _told(exported: Exported, file: Path) -> str:
     left = ", ".join(f"{number} {reason}" for reason, number in exported.skipped.items())
     return f"{exported.decisions} decisions in {file}" + (f"; left out: {left}" if left else "")
-
-
-def _refuse(message: str) -> NoReturn:
-    SAYING.print(message, style="red")
-    raise typer.Exit(1)
 
 
 if __name__ == "__main__":

@@ -15,10 +15,10 @@ from contract.refusals import Refusal
 from contract.rewards import RewardSpec
 from trainer import drafts, join
 from trainer.bandit_files import BanditWriter
+from trainer.console import Watch
 from trainer.examples import Example, Skipped
 from trainer.join import Extent
 from trainer.log_files import ROWS, About, LogWriter
-from trainer.progress import Watch
 
 
 class NothingToExport(Refusal):

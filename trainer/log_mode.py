@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from contract.store import Store
 from trainer import gate, golden, judging, sifting, versions
 from trainer.candidates import Candidate, Workshop
+from trainer.console import Watch
 from trainer.examples import Example, Skipped
 from trainer.gate import Answer, Verdict
 from trainer.golden import GoldenSet
@@ -24,7 +25,6 @@ from trainer.join import Joined
 from trainer.judging import Bench
 from trainer.learner import Listing
 from trainer.log_files import LogFile, LogRefused
-from trainer.progress import Watch
 from trainer.settings import TrainerSettings
 from trainer.sifting import Sifted
 from trainer.splits import Split

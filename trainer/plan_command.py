@@ -2,7 +2,7 @@
 
 import json as jsonlib
 from dataclasses import asdict
-from typing import Annotated, Any, Final, NoReturn
+from typing import Annotated, Any, Final
 
 import typer
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -13,6 +13,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from trainer import plan
 from trainer.canary import Limits
+from trainer.console import TELLING, refuse
 from trainer.plan import Site, Spread
 from trainer.settings import TrainerSettings
 
@@ -64,7 +65,7 @@ def main(
     if json:
         typer.echo(jsonlib.dumps(found, indent=1))
     else:
-        show(Console(highlight=False, markup=False, soft_wrap=True), found)
+        show(TELLING, found)
 
 
 def planned(site: Site, spread: Spread) -> dict[str, Any]:
@@ -130,7 +131,7 @@ def _spread(settings: _Settings, line: str) -> Spread:
         with engine.connect() as connection:
             return plan.measured(connection, line)
     except (OperationalError, ProgrammingError) as error:
-        _refuse(f"the database says: {error.orig}")
+        refuse(f"the database says: {error.orig}")
     finally:
         engine.dispose()
 
@@ -151,11 +152,6 @@ def _days(days: float) -> str:
 
 def _gain(gain: float | None) -> str:
     return "nothing" if gain is None else f"{gain:.3f}"
-
-
-def _refuse(message: str) -> NoReturn:
-    Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(message, style="red")
-    raise typer.Exit(1)
 
 
 if __name__ == "__main__":

@@ -2,22 +2,20 @@
 
 import json as jsonlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from math import isfinite
 from pathlib import Path
-from typing import Annotated, Any, Final, NoReturn, Self, TypeAlias
+from typing import Annotated, Any, Self, TypeAlias
 
 import numpy as np
 import typer
 from ir_measures.measures import Measure
-from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from contract.artifact import ArtifactRejected
 from contract.environment import cores
 from trainer import drafts, ranking_sets, versions
+from trainer.console import TELLING, refusals, refuse, watched
 from trainer.ranking_sets import Listed, Mean, Qrels, SetRefused
 from trainer.scoring import Served
 
@@ -39,8 +37,6 @@ ModelName = Annotated[
 ]
 Precision = Annotated[str, typer.Option(help="Which of its files: float32 or int8.")]
 Threads = Annotated[int, typer.Option(min=0, help="Of one inference; 0 takes every core.")]
-
-_SAYING: Final = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 
 ByQuery: TypeAlias = Mapping[str, float]
@@ -83,7 +79,7 @@ def evaluate(
     json: Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")] = False,
 ) -> None:
     """Print nDCG@10, MRR@10 and recall@k of a version and of the order that the candidates came in."""
-    with _refusals():
+    with refusals(SetRefused, ArtifactRejected):
         judged = ranking_sets.read_qrels(qrels)
         served = _served(model, precision=precision, threads=threads)
         wanted = ranking_sets.measures(k or ranking_sets.RECALL_AT)
@@ -104,14 +100,14 @@ def score(
     threads: Threads = 0,
 ) -> None:
     """Write a version's score of every candidate; the logits that `raw_scores` shows."""
-    with _refusals():
+    with refusals(SetRefused, ArtifactRejected):
         served = _served(model, precision=precision, threads=threads)
         try:
             with drafts.draft(out) as draft, draft.open("w", encoding="utf-8") as run:
                 for listed in _followed(candidates):
                     run.writelines(_run_lines(listed, served))
         except OSError as error:
-            _refuse(f"{out}: {error.strerror}")
+            refuse(f"{out}: {error.strerror}")
 
 
 def _run_lines(listed: Listed, served: Served) -> Iterator[str]:
@@ -144,11 +140,10 @@ def _compared(
 
 def _followed(candidates: Path) -> Iterator[Listed]:
     """The queries, with a line on the terminal that says how far it is."""
-    with Progress(console=_SAYING, transient=True) as progress:
-        task = progress.add_task("queries", total=None)
+    with watched("queries", None) as done:
         for listed in ranking_sets.read(candidates):
             yield listed
-            progress.advance(task)
+            done()
 
 
 def _served(model: str, *, precision: str, threads: int) -> Served:
@@ -167,9 +162,8 @@ def _show(rows: list[Row], judged: Qrels, served: Served, *, unranked: int) -> N
             f"{gain.value:+.4f}",
             f"{gain.low:+.4f} to {gain.high:+.4f}",
         )
-    console = Console(highlight=False, markup=False)
-    console.print(table)
-    console.print(
+    TELLING.print(table)
+    TELLING.print(
         f"{len(judged)} judged queries, {unranked} of them without candidates, which count 0"
     )
 
@@ -192,20 +186,6 @@ def _as_json(rows: list[Row], judged: Qrels, served: Served, *, unranked: int) -
             for row in rows
         },
     }
-
-
-@contextmanager
-def _refusals() -> Iterator[None]:
-    """A refusal is a message, not a traceback."""
-    try:
-        yield
-    except (SetRefused, ArtifactRejected) as refusal:
-        _refuse(str(refusal))
-
-
-def _refuse(message: str) -> NoReturn:
-    _SAYING.print(message, style="red")
-    raise typer.Exit(1)
 
 
 if __name__ == "__main__":

@@ -18,11 +18,11 @@ from trainer import export, gate, golden, prompts, questions, replay, rrpo, vers
 from trainer.activations import Activations
 from trainer.answer_metrics import WORTH, Metric
 from trainer.candidates import Champion
+from trainer.console import Watch
 from trainer.export import Export
 from trainer.gate import Answer, Kind, Verdict
 from trainer.golden import GoldenSet
 from trainer.learner import Capacity, Learner
-from trainer.progress import Watch
 from trainer.questions import Question, Sides
 from trainer.ranking_sets import Mean
 from trainer.reader import Reader

@@ -1,11 +1,9 @@
 """`rankloop rewards`: what a decision's feedback amounts to and why, and whether a file is a reward spec."""
 
 import json as jsonlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Final, NoReturn
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 import typer
@@ -16,6 +14,7 @@ from rich.text import Text
 from contract.refusals import Refusal
 from contract.rewards import RewardSpec
 from trainer import database, explain, spec_files
+from trainer.console import TELLING, refusals
 from trainer.examples import observed_weight
 from trainer.explain import Explanation
 
@@ -30,8 +29,6 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")]
 
 _HEADINGS: Final = ("said at", "about", "name", "value", "source", "counts")
 
-_SAYING: Final = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-
 
 @app.command("explain")
 def explain_command(
@@ -44,7 +41,7 @@ def explain_command(
     json: Json = False,
 ) -> None:
     """Say which feedback of a decision counts, which does not, and why."""
-    with _refusals():
+    with refusals(Refusal):
         named = database.settings()
         with database.opened(named) as connection:
             chosen = database.spec(connection, named, spec)
@@ -52,7 +49,7 @@ def explain_command(
     if json:
         typer.echo(jsonlib.dumps(as_json(found), indent=1, default=str))
     else:
-        show(Console(highlight=False, markup=False, soft_wrap=True), found)
+        show(TELLING, found)
 
 
 @app.command()
@@ -60,7 +57,7 @@ def check(
     file: Annotated[Path, typer.Argument(help="YAML or JSON.")], *, json: Json = False
 ) -> None:
     """Say what a spec's file means, or what is wrong with it; 1 where it is refused."""
-    with _refusals():
+    with refusals(Refusal):
         spec = spec_files.read(file)
     definition = {name: value for name, value in spec.definition().items() if name != "version"}
     if json:
@@ -129,20 +126,6 @@ def _told(spec: RewardSpec) -> str:
         f"after {spec.wait_s:g} s, revised until {spec.reopen_s:g} s",
     ]
     return "; ".join(part for part in parts if part)
-
-
-@contextmanager
-def _refusals() -> Iterator[None]:
-    """A refusal is a message, not a traceback."""
-    try:
-        yield
-    except Refusal as refusal:
-        _refuse(str(refusal))
-
-
-def _refuse(message: str) -> NoReturn:
-    _SAYING.print(message, style="red")
-    raise typer.Exit(1)
 
 
 if __name__ == "__main__":

@@ -85,7 +85,9 @@ class TrainerSettings(BaseSettings):
     trainer_fusion_lr: float = Field(default=1e-2, gt=0)
     trainer_fusion_epochs: int = Field(default=4, ge=1)
     trainer_last_layer_lr: float = Field(default=1e-3, gt=0)
-    trainer_last_layer_epochs: int = Field(default=2, ge=1)
+    trainer_last_layer_epochs: int = Field(default=3, ge=1)
+    trainer_last_layer_replay: int = Field(default=2_000, ge=0)
+    """The last layer learns from older rewards too, the newest of them, until there are so many with the fresh ones."""
     trainer_lora_rank: int = Field(default=RANK, ge=1)
     trainer_lora_lr: float = Field(default=3e-4, gt=0)
     trainer_lora_epochs: int = Field(default=2, ge=1)

@@ -1,4 +1,4 @@
-"""The ladder is climbed: the fusion weights learn from everything since the base, the larger rungs from what is new.
+"""The ladder is climbed: each rung learns from what is new, and from as much of what is older as it replays.
 
 Each rung starts from the champion's weights, tries each weight of the divergence, and goes as far as the tune queries
 like best: so many epochs, and the whole way there or half of it. Interpolated weights keep what both ends can do
@@ -106,7 +106,7 @@ def climb(
     version: the champion's name, by which the other ranks fetch it.
     """
     for rung in rungs:
-        train = [each for each in split.train if each.fresh or rung.capacity is Capacity.FUSION]
+        train = taught_by(split.train, replay=rung.replay)
         if not train or not split.tune:
             continue
         if len(train) < rung.min_rewards:
@@ -164,6 +164,14 @@ def _learner(
 ) -> Learner:
     rung = task.rung
     return Learner.of(champion, rung.capacity, activations, needed, rank=rung.rank)
+
+
+def taught_by(examples: Sequence[Example], *, replay: int) -> list[Example]:
+    """All that is fresh, and of the others the newest, until there are so many in all."""
+    fresh = [each for each in examples if each.fresh]
+    others = sorted((each for each in examples if not each.fresh), key=_key)
+    kept = max(0, replay - len(fresh))
+    return [*others[len(others) - min(kept, len(others)) :], *fresh]
 
 
 def _advantages(

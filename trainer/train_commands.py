@@ -2,10 +2,8 @@
 
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Final, NoReturn
+from typing import Annotated, Final
 
 import torch
 import typer
@@ -18,11 +16,11 @@ from trainer import datasets, gate, log_mode, questions, reader_mode, train_repo
 from trainer import reader as readers
 from trainer.answer_metrics import Metric
 from trainer.base import BaseRefused
+from trainer.console import SAYING, refusals, refuse, watched
 from trainer.datasets import DatasetRefused
 from trainer.graphs import ExportRefused
 from trainer.learner import Capacity
 from trainer.log_mode import OfflineSettings
-from trainer.progress import SAYING, watched
 from trainer.questions import Sides
 from trainer.reader import Answers, Api, Llm, Reader
 from trainer.reader_mode import Assignment
@@ -32,6 +30,7 @@ from trainer.rrpo import Plan
 KEY: Final = "RANKLOOP_CLI_READER_KEY"
 FOR_BOTH: Final = {"out", "base", "alpha", "attempt", "seed", "threads"}
 FOR_LOG: Final = {"log", "newest"}
+REFUSED: Final = (BaseRefused, DatasetRefused, ExportRefused, Refusal)
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -145,7 +144,7 @@ def train(
                 ),
                 threads=threads,
             )
-            with _refusals(), readers.client(url, key=os.environ.get(KEY)) as client:
+            with refusals(*REFUSED), readers.client(url, key=os.environ.get(KEY)) as client:
                 sides = _sides(
                     data,
                     train=questions,
@@ -162,24 +161,29 @@ def train(
                     Reader(llm=llm, answers=answers, at_once=at_once, max_calls=max_calls),
                 )
         case _:
-            _refuse("name one of --reader and --log: what shall teach")
+            refuse("name one of --reader and --log: what shall teach")
 
 
 def _by_log(task: log_mode.Assignment) -> None:
-    with _refusals():
+    with refusals(*REFUSED):
         outcome = log_mode.run(task, watch=watched, say=SAYING.print)
     train_reports.keep_log(outcome, task.folder)
     train_reports.show_log(outcome, task.folder)
 
 
 def _by_reader(task: Assignment, sides: Sides, reader: Reader) -> None:
-    outcome = reader_mode.run(
-        task,
-        sides,
-        reader,
-        watch=lambda what, total: watched(f"answers: {what}", total),
-        say=SAYING.print,
-    )
+    try:
+        outcome = reader_mode.run(
+            task,
+            sides,
+            reader,
+            watch=lambda what, total: watched(f"answers: {what}", total),
+            say=SAYING.print,
+        )
+    except Unanswered as failure:
+        refuse(
+            f"the reader gave no answer: {failure}; what it answered is kept, run again to go on"
+        )
     train_reports.keep(outcome, task.folder, calls=reader.calls)
     train_reports.show(outcome, task.folder, calls=reader.calls)
 
@@ -194,7 +198,7 @@ def _settings(**given: float | None) -> OfflineSettings:
     try:
         settings = OfflineSettings()
     except ValidationError as error:
-        _refuse("\n".join(problem["msg"] for problem in error.errors()))
+        refuse("\n".join(problem["msg"] for problem in error.errors()))
     said = {name: value for name, value in given.items() if value is not None}
     return settings.model_copy(update=said)
 
@@ -223,25 +227,7 @@ def _refuse_given(context: typer.Context, *, of: set[str], with_: str) -> None:
         if source is not None and source.name != "DEFAULT"
     )
     if given:
-        _refuse(f"{with_} does not take {', '.join(given)}")
-
-
-@contextmanager
-def _refusals() -> Iterator[None]:
-    """A refusal is a message, not a traceback."""
-    try:
-        yield
-    except Unanswered as failure:
-        _refuse(
-            f"the reader gave no answer: {failure}; what it answered is kept, run again to go on"
-        )
-    except (BaseRefused, DatasetRefused, ExportRefused, Refusal) as refusal:
-        _refuse(str(refusal))
-
-
-def _refuse(message: str) -> NoReturn:
-    SAYING.print(message, style="red")
-    raise typer.Exit(1)
+        refuse(f"{with_} does not take {', '.join(given)}")
 
 
 if __name__ == "__main__":

@@ -7,10 +7,10 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, Final
 
-from rich.console import Console
 from rich.table import Table
 
 from trainer import log_mode
+from trainer.console import TELLING
 from trainer.log_mode import Judged
 from trainer.reader_mode import Outcome
 
@@ -22,17 +22,16 @@ def keep(outcome: Outcome, out: Path, *, calls: int) -> None:
 
 
 def show(outcome: Outcome, out: Path, *, calls: int) -> None:
-    console = Console(highlight=False, markup=False, soft_wrap=True)
-    console.print(f"{calls} calls of the reader")
+    TELLING.print(f"{calls} calls of the reader")
     if outcome.candidate is None:
-        console.print("no round was better than the start on the tune questions: nothing to judge")
+        TELLING.print("no round was better than the start on the tune questions: nothing to judge")
         return
     if outcome.rows:
-        console.print(_table(outcome))
-    console.print(f"used documents differ for {outcome.changed} of {outcome.held_out} questions")
+        TELLING.print(_table(outcome))
+    TELLING.print(f"used documents differ for {outcome.changed} of {outcome.held_out} questions")
     for verdict in outcome.verdicts:
-        console.print(f"{verdict.kind}: {verdict.answer}, {verdict.reason}")
-    console.print(f"version {outcome.candidate} in {out / 'candidate'}")
+        TELLING.print(f"{verdict.kind}: {verdict.answer}, {verdict.reason}")
+    TELLING.print(f"version {outcome.candidate} in {out / 'candidate'}")
 
 
 def keep_log(outcome: log_mode.Outcome, out: Path) -> None:
@@ -41,8 +40,7 @@ def keep_log(outcome: log_mode.Outcome, out: Path) -> None:
 
 
 def show_log(outcome: log_mode.Outcome, out: Path) -> None:
-    console = Console(highlight=False, markup=False, soft_wrap=True)
-    console.print(
+    TELLING.print(
         f"line {outcome.line}: {outcome.decisions} decisions, from {outcome.reference[:12]}"
     )
     for where, counts in (
@@ -50,26 +48,26 @@ def show_log(outcome: log_mode.Outcome, out: Path) -> None:
         ("left out of the file", outcome.not_exported),
     ):
         if counts:
-            console.print(f"{where}: {_counts(counts)}")
+            TELLING.print(f"{where}: {_counts(counts)}")
     for suspect in outcome.suspects:
-        console.print(f"not believed: {suspect['type']}:{suspect['id']}, {suspect['reason']}")
+        TELLING.print(f"not believed: {suspect['type']}:{suspect['id']}, {suspect['reason']}")
     for judged in outcome.judged:
-        _show_judged(console, judged)
+        _show_judged(judged)
     if not outcome.judged:
-        console.print("nothing was better than the start on the tune queries: nothing to judge")
+        TELLING.print("nothing was better than the start on the tune queries: nothing to judge")
         return
     passes = "the gate passes it" if outcome.passes else "the gate does not pass it"
     version = outcome.judged[0].candidate.version
-    console.print(f"version {version} in {out / 'candidate'}: {passes}")
+    TELLING.print(f"version {version} in {out / 'candidate'}: {passes}")
 
 
-def _show_judged(console: Console, judged: Judged) -> None:
+def _show_judged(judged: Judged) -> None:
     candidate = judged.candidate
-    console.print(
+    TELLING.print(
         f"{candidate.version[:12]} ({candidate.capacity}, the tune queries promise {candidate.expected_gain:+.4f})"
     )
     for verdict in judged.verdicts:
-        console.print(f"  {verdict.kind}: {verdict.answer}, {verdict.reason}")
+        TELLING.print(f"  {verdict.kind}: {verdict.answer}, {verdict.reason}")
 
 
 def _counts(counts: Mapping[str, int]) -> str:

@@ -5,7 +5,8 @@
 
 DIR holds `squad`, `fairytaleqa` and, without a table of `bench.reader_table`, `reader`. Each world, arm and seed is a
 file under `bench/results/learning/cells`; beside that folder, `summary.json` has a row for each version that was
-served, and `gains.json` compares each arm with the start, paired by question, all its seeds together.
+served, `gains.json` compares each arm with the start, paired by question, all its seeds together, and `WORLD.png`
+draws that.
 """
 
 import argparse

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from bench.learning import cells
+from bench.learning import cells, plots
 from bench.learning.cells import Done
 from bench.learning.worlds import Floats, Question
 from trainer.estimators import Estimate, mean
@@ -60,12 +60,14 @@ def _noted(folder: Path) -> dict[str, HeldOut]:
 
 
 def write(folder: Path, out: Path) -> None:
-    """`summary.json`: one row for each checkpoint and version; `gains.json`: all seeds of an arm together."""
+    """`summary.json`: one row for each checkpoint and version; `gains.json`: all seeds of an arm; a picture a world."""
     done, noted = list(cells.done(folder)), _noted(folder)
+    gains = list(_gains(done, noted))
     out.mkdir(parents=True, exist_ok=True)
-    for name, rows in (("summary", _rows(done, noted)), ("gains", _gains(done, noted))):
+    for name, rows in (("summary", _rows(done, noted)), ("gains", gains)):
         lines = ",\n".join(json.dumps(row) for row in rows)
         (out / f"{name}.json").write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+    plots.draw(gains, out)
 
 
 def _rows(done: Sequence[Done], noted: Mapping[str, HeldOut]) -> Iterator[dict[str, Any]]:

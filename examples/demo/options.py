@@ -23,7 +23,7 @@ SETTINGS: Final[Mapping[str, str]] = {
     "RANKLOOP_SERVICE_THREADS": "2",
     "RANKLOOP_TRAINER_CAPACITIES": '["last_layer"]',
     "RANKLOOP_TRAINER_PRECISIONS": '["float32"]',
-    "RANKLOOP_TRAINER_KL": "[0.05]",
+    "RANKLOOP_TRAINER_KL": "[0.02]",
     "RANKLOOP_TRAINER_THREADS": "1",
     "RANKLOOP_TRAINER_POLL_S": "1",
     REWARD_WAIT: "12",

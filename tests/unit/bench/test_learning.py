@@ -164,6 +164,10 @@ def test_gains_are_over_the_start_and_told_for_each_group_apart(played):
     assert gains == {"held-out": 0.5, "held-out, seen": 1.0, "held-out, unseen": 0.0}
 
 
+def test_each_world_has_a_picture_beside_its_gains(played):
+    assert (played / "handbook.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_a_gain_is_paired_by_question_and_clustered_over_seeds():
     # Two questions, two seeds: gains of (.5, 0) and (.5, 1) are .5 and .5 by question.
     gain = summary.gain(

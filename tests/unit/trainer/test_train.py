@@ -15,7 +15,7 @@ from trainer.ladder import Rung
 from trainer.learner import Capacity, Learner
 from trainer.objective import Objective
 from trainer.splits import split
-from trainer.train import Trained, best, climb
+from trainer.train import Trained, best, climb, taught_by
 
 LAST_LAYER = Rung(
     capacity=Capacity.LAST_LAYER, lr=3e-3, epochs=2, kls=(0.1,), objective=Objective(), batch=32
@@ -176,7 +176,20 @@ def test_the_same_seed_makes_the_same_candidate():
     assert all(torch.equal(one.state[name], other.state[name]) for name in one.state)
 
 
-def test_the_last_layer_learns_from_what_is_fresh_and_the_fusion_replays():
+def test_a_rung_learns_from_all_that_is_fresh_and_from_the_newest_of_the_rest():
+    log = trainees.log(trainees.reranker(), reward=first_is_new, decisions=5)
+    rows = [replace(each, fresh=at in {3, 4}) for at, each in enumerate(log)]
+
+    def places(replay):
+        return [rows.index(each) for each in taught_by(rows, replay=replay)]
+
+    assert places(0) == [3, 4]
+    assert places(2) == [3, 4]
+    assert places(4) == [1, 2, 3, 4]
+    assert places(100) == [0, 1, 2, 3, 4]
+
+
+def test_a_rung_without_replay_makes_nothing_of_what_is_not_fresh():
     model = trainees.reranker()
     examples = [
         replace(example, reward=float(example.decision.choice.shown[0] == 0))
@@ -187,7 +200,7 @@ def test_the_last_layer_learns_from_what_is_fresh_and_the_fusion_replays():
         replace(example, fresh=example.decision.id not in to_train_on) for example in examples
     ]
 
-    trained = train(model, replayed, FUSION, LAST_LAYER)
+    trained = train(model, replayed, replace(FUSION, replay=500), LAST_LAYER)
 
     assert [each.capacity for each in trained] == [Capacity.FUSION]
 

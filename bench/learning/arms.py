@@ -26,10 +26,13 @@ class Arm:
     """One way to learn from the log."""
 
     objective: Objective = _OURS
-    kls: tuple[float, ...] = (0.05,)
+    kls: tuple[float, ...] = (0.02,)
+    """As the demo has it."""
     capacities: tuple[Capacity, ...] = (Capacity.LAST_LAYER,)
     """Rungs on cached activations or rungs without: the cache is of the start's layers."""
     judge: Judge = Judge.LOG
+    replays: bool = True
+    """Whether a round learns from rewards that an earlier one has learned from."""
     unfused: bool = False
     """Whether it starts from the cross-encoder alone."""
 
@@ -57,8 +60,8 @@ ARMS: Final[dict[str, Arm]] = {
     "full-list-ungated": Arm(objective=_FULL_LIST, kls=(0.0,), judge=Judge.NOBODY),
     "no-credit": Arm(objective=_NO_CREDIT),
     "no-kl": Arm(kls=(0.0,)),
+    "no-replay": Arm(replays=False),
     "no-cap": Arm(objective=Objective(cap=float("inf"))),
     "no-baseline": Arm(objective=Objective(baseline=False)),
     "ppo-clip": Arm(objective=Objective(ppo_clip=0.2)),
 }
-ABLATIONS: Final = ("no-credit", "no-kl", "no-cap", "no-baseline", "ppo-clip")

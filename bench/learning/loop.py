@@ -242,9 +242,16 @@ def follow(loop: Loop, *, events: int, judged_in: World | None = None) -> Played
 
 def rungs(arm: Arm) -> tuple[Rung, ...]:
     """Those of a trainer with the default settings, with the arm's objective, and tried on however little."""
+    asked = (rung(each, SETTINGS) for each in arm.capacities)
     return tuple(
-        replace(rung(each, SETTINGS), kls=arm.kls, objective=arm.objective, min_rewards=0)
-        for each in arm.capacities
+        replace(
+            each,
+            kls=arm.kls,
+            objective=arm.objective,
+            min_rewards=0,
+            replay=each.replay if arm.replays else 0,
+        )
+        for each in asked
     )
 
 

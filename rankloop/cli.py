@@ -150,7 +150,7 @@ def rollback(
 
 @app.command()
 def promote(
-    version: Annotated[str, typer.Argument(help="In full, as `status --json` lists it.")],
+    version: Annotated[str, typer.Argument(help="As `status` lists it.")],
     *,
     reason: Reason,
     url: Url = SERVICE_URL,
@@ -164,9 +164,7 @@ def promote(
 
 @app.command()
 def canary(
-    version: Annotated[
-        str | None, typer.Argument(help="In full, as `status --json` lists it.")
-    ] = None,
+    version: Annotated[str | None, typer.Argument(help="As `status` lists it.")] = None,
     *,
     reason: Reason,
     share: Annotated[float, typer.Option(help="Of the sessions that it answers.")] = 0.1,

@@ -22,6 +22,8 @@ Decide: TypeAlias = Callable[[AsyncConnection, Live], Awaitable[Live]]
 """From what is live, the next epoch.  Raises a `Refusal`."""
 
 LEASE: Final = timedelta(seconds=30)
+MIN_BEGINNING: Final = 8
+"""Characters that may stand for a version: fewer are too easily a slip."""
 
 
 class NothingLive(HttpRefusal):
@@ -34,6 +36,12 @@ class UnknownVersion(HttpRefusal):
     """This line has no such version."""
 
     status = 404
+
+
+class AmbiguousVersion(HttpRefusal):
+    """Several versions of this line begin so."""
+
+    status = 409
 
 
 class NothingToRollBack(HttpRefusal):
@@ -96,16 +104,17 @@ class Operators:
     ) -> Live:
         """What the line serves now: a new epoch with an earlier version.
 
-        Raises `NothingLive`, `UnknownVersion`, `NothingToRollBack`, `LineMoved`.
+        Raises `NothingLive`, `UnknownVersion`, `AmbiguousVersion`, `NothingToRollBack`, `LineMoved`.
         """
 
         async def decide(connection: AsyncConnection, live: Live) -> Live:
-            version = to or await connection.scalar(_champion_before(line, live.version))
-            if version is None:
+            named = to or await connection.scalar(_champion_before(line, live.version))
+            if named is None:
                 raise NothingToRollBack("this line has no earlier champion")
+            version = await _known(connection, line, named)
             if version == live.version:
                 raise NothingToRollBack("this version serves already")
-            return live.then(await _known(connection, line, version))
+            return live.then(version)
 
         return await self._publish(
             line, Action.ROLLBACK, decide, reason=reason, expected_epoch=expected_epoch
@@ -116,13 +125,14 @@ class Operators:
     ) -> Live:
         """What the line serves now: this version, whatever the gate said of it.
 
-        Raises `NothingLive`, `UnknownVersion`, `NothingToChange`, `LineMoved`.
+        Raises `NothingLive`, `UnknownVersion`, `AmbiguousVersion`, `NothingToChange`, `LineMoved`.
         """
 
         async def decide(connection: AsyncConnection, live: Live) -> Live:
-            if version == live.version:
+            known = await _known(connection, line, version)
+            if known == live.version:
                 raise NothingToChange("this version serves already")
-            return live.then(await _known(connection, line, version))
+            return live.then(known)
 
         return await self._publish(
             line, Action.PROMOTE, decide, reason=reason, expected_epoch=expected_epoch
@@ -133,13 +143,13 @@ class Operators:
     ) -> Live:
         """What the line serves now: its champion, and this version for a share of the units.
 
-        Raises `NothingLive`, `UnknownVersion`, `NothingToChange`, `SharesTooLarge`, `LineMoved`.
+        Raises `NothingLive`, `UnknownVersion`, `AmbiguousVersion`, `NothingToChange`, `SharesTooLarge`, `LineMoved`.
         """
 
         async def decide(connection: AsyncConnection, live: Live) -> Live:
-            if version == live.version:
-                raise NothingToChange("this version serves already")
             known = await _known(connection, line, version)
+            if known == live.version:
+                raise NothingToChange("this version serves already")
             then = live.then(live.version, canary_version=known, canary_share=share)
             if then == replace(live, epoch=then.epoch):
                 raise NothingToChange("this version is the canary already, at that share")
@@ -280,13 +290,27 @@ async def _published(
 
 
 async def _known(connection: AsyncConnection, line: str, version: str) -> str:
-    """The version.  Raises `UnknownVersion`."""
-    known = select(model_versions.c.version).where(
-        model_versions.c.version == version, model_versions.c.line == line
-    )
-    if await connection.scalar(known) is None:
+    """The version that is called so, or the only one that begins so.
+
+    Raises `UnknownVersion`, `AmbiguousVersion`.
+    """
+    named = model_versions.c.version
+    meant = named == version
+    if len(version) >= MIN_BEGINNING:
+        meant = named.startswith(version, autoescape=True)
+    found = (
+        await connection.scalars(
+            select(named)
+            .where(model_versions.c.line == line, meant)
+            .order_by(func.length(named))
+            .limit(2)
+        )
+    ).all()
+    if not found:
         raise UnknownVersion("this line has no such version")
-    return version
+    if len(found) > 1 and found[0] != version:
+        raise AmbiguousVersion("several versions of this line begin so")
+    return str(found[0])
 
 
 def _champion_before(line: str, version: str) -> Select[Any]:

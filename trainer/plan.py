@@ -22,9 +22,6 @@ from trainer.gate import Kind
 DAY_S: Final = 86_400
 POWER: Final = 0.8
 """How often the gate passes a model whose gain is exactly the one that is named."""
-ALPHA: Final = 0.05
-CANDIDATES: Final = 2
-"""Of a round."""
 READ: Final = 20_000
 """Newest rewards from which a spread is measured."""
 ENOUGH: Final = 100
@@ -62,6 +59,10 @@ class Site:
     """Share of queries that judge."""
     round_min_rewards: int
     """Rewards before the first round."""
+    alpha: float
+    """Chance of promoting what is no better, over all rounds."""
+    candidates: int
+    """Of a round: one for each rung that is climbed."""
 
     @property
     def rewards_a_day(self) -> float:
@@ -76,7 +77,7 @@ def gate_rewards(site: Site, spread: Spread, *, gain: float) -> float:
     Never before the first round, nor on fewer queries than the gate wants; each query is asked once.
     """
     single = spread.change / sqrt(site.explore)
-    judging = (_quantiles() * single / gain) ** 2
+    judging = (_quantiles(site) * single / gain) ** 2
     queries = MIN_CLUSTERS_SMALL_GAIN if gain < SMALL_GAIN else MIN_CLUSTERS
     return max(max(judging, queries) / site.gate_share, site.round_min_rewards)
 
@@ -85,7 +86,7 @@ def gate_gain(site: Site, spread: Spread, *, count: float) -> float | None:
     """The smallest gain that the gate sees in so many rewards; None before it judges at all."""
     if count < max(site.round_min_rewards, MIN_CLUSTERS / site.gate_share):
         return None
-    gain = _quantiles() * spread.change / sqrt(site.explore * count * site.gate_share)
+    gain = _quantiles(site) * spread.change / sqrt(site.explore * count * site.gate_share)
     small = count * site.gate_share < MIN_CLUSTERS_SMALL_GAIN
     return max(gain, SMALL_GAIN) if small else gain
 
@@ -117,8 +118,8 @@ def measured(connection: Connection, line: str) -> Spread:
     return _with_units(connection, line, _with_change(connection, line, Spread()))
 
 
-def _quantiles() -> float:
-    alpha = gate.spent(ALPHA, round_number=1, candidates=CANDIDATES)
+def _quantiles(site: Site) -> float:
+    alpha = gate.spent(site.alpha, round_number=1, candidates=site.candidates)
     return float(norm.isf(alpha) + norm.ppf(POWER))
 
 

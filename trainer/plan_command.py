@@ -14,6 +14,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 from trainer import plan
 from trainer.canary import Limits
 from trainer.console import TELLING, refuse
+from trainer.learner import Capacity
 from trainer.plan import Site, Spread
 from trainer.settings import TrainerSettings
 
@@ -35,6 +36,10 @@ class _Settings(BaseSettings):
     trainer_gate_share: float = TrainerSettings.model_fields["trainer_gate_share"].default
     trainer_round_min_rewards: int = TrainerSettings.model_fields[
         "trainer_round_min_rewards"
+    ].default
+    trainer_alpha: float = TrainerSettings.model_fields["trainer_alpha"].default
+    trainer_capacities: tuple[Capacity, ...] = TrainerSettings.model_fields[
+        "trainer_capacities"
     ].default
 
 
@@ -60,6 +65,8 @@ def main(
         explore=explore,
         gate_share=settings.trainer_gate_share,
         round_min_rewards=settings.trainer_round_min_rewards,
+        alpha=settings.trainer_alpha,
+        candidates=len(settings.trainer_capacities),
     )
     found = planned(site, spread)
     if json:

@@ -28,21 +28,21 @@ class Rollback(Change):
     """Serve an earlier version again. Without `to`: the champion before the present one."""
 
     to: Name | None = None
-    """A version of this line."""
+    """A version of this line, or at least eight characters that it alone begins with."""
 
 
 class Promote(Change):
     """Serve a version of the line, whatever the gate said of it."""
 
     version: Name
-    """As `GET /v1/models` lists it."""
+    """As `GET /v1/models` lists it, or at least eight characters that it alone begins with."""
 
 
 class Canary(Change):
     """Let a version of the line answer a share of the sessions, beside the champion."""
 
     version: Name
-    """As `GET /v1/models` lists it."""
+    """As `GET /v1/models` lists it, or at least eight characters that it alone begins with."""
     share: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Of the sessions, and of the requests that name none."""
 

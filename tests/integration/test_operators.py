@@ -193,6 +193,27 @@ async def test_any_version_of_the_line_can_be_promoted_by_hand(memory: Memory):
     assert (promotion["action"], promotion["actor"]) == ("promote", "operator")
 
 
+async def test_a_version_may_be_named_by_its_beginning_where_no_other_begins_so(memory: Memory):
+    first, second = await publish(memory, "about", "abbey")
+
+    ambiguous = await promote(memory, f"{memory.name}-ab")
+    short = await promote(memory, first[:7])
+    reply = await promote(memory, first[:-1])
+    back = await roll_back(memory, to=second[:-1])
+
+    assert ambiguous.status_code == 409
+    assert ambiguous.json()["type"] == "urn:rankloop:AmbiguousVersion"
+    assert short.status_code == 404
+    assert reply.json()["version"] == first
+    assert back.json()["version"] == second
+
+
+async def test_a_version_that_others_begin_with_is_named_in_full(memory: Memory):
+    first, _ = await publish(memory, "a-version", "a-version-more")
+
+    assert (await promote(memory, first)).json()["version"] == first
+
+
 async def test_what_was_promoted_by_hand_can_be_taken_back(memory: Memory):
     first, second = await publish(memory, "a", "b")
     await freeze(memory)

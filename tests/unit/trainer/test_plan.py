@@ -1,3 +1,4 @@
+from dataclasses import replace
 from math import sqrt
 
 import numpy as np
@@ -6,11 +7,19 @@ from scipy.stats import norm
 
 from contract import plackett_luce, policy
 from contract.policy import Policy
-from trainer import gate, plan, sequences
+from trainer import plan, sequences
 from trainer.canary import Limits
 from trainer.plan import Site, Spread
 
-SITE = Site(rps=1.0, feedback_rate=0.05, explore=0.1, gate_share=0.5, round_min_rewards=500)
+SITE = Site(
+    rps=1.0,
+    feedback_rate=0.05,
+    explore=0.1,
+    gate_share=0.5,
+    round_min_rewards=500,
+    alpha=0.05,
+    candidates=2,
+)
 SPREAD = Spread(change=0.4, unit=0.5, rewards_of_unit=1.0)
 
 
@@ -39,7 +48,7 @@ def test_the_gate_never_passes_before_its_first_round_and_on_few_queries():
 
 
 def test_more_exploration_is_a_verdict_sooner():
-    much = Site(rps=1.0, feedback_rate=0.05, explore=0.4, gate_share=0.5, round_min_rewards=500)
+    much = replace(SITE, explore=0.4)
 
     slow, quick = (plan.gate_rewards(site, SPREAD, gain=0.02) for site in (SITE, much))
 
@@ -103,7 +112,10 @@ def test_the_assumed_unit_is_one_reward_of_seven_in_ten():
     assert Spread().unit == pytest.approx(sqrt(0.7 * 0.3), abs=0.005)
 
 
-def test_the_level_is_that_of_a_first_round():
-    assert gate.spent(plan.ALPHA, round_number=1, candidates=plan.CANDIDATES) == pytest.approx(
-        6 * 0.05 / np.pi**2 / 2
-    )
+def test_the_level_is_that_of_a_first_round_of_the_sites_own():
+    strict = replace(SITE, alpha=0.01, candidates=1)
+    quantiles = norm.isf(6 * 0.01 / np.pi**2) + norm.ppf(0.8)
+
+    needed = plan.gate_rewards(strict, SPREAD, gain=0.02)
+
+    assert needed == pytest.approx((quantiles * 0.4 / sqrt(0.1) / 0.02) ** 2 / 0.5)

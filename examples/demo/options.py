@@ -14,7 +14,7 @@ OWN_RESULTS: Final = Path(".rankloop") / "demo"
 DECISIONS: Final = 4000
 DATA_DECISIONS: Final = 1800
 """Of a folder, whose passages may be several times longer than the handbook's."""
-RATE_PER_S: Final = 6.6
+RATE_PER_S: Final = 8.0
 """A steady stream that two cores keep up with while they train, so that requests outlast two rounds."""
 REWARD_WAIT: Final = "RANKLOOP_TRAINER_REWARD_WAIT_S"
 
@@ -29,7 +29,7 @@ SETTINGS: Final[Mapping[str, str]] = {
     REWARD_WAIT: "12",
     "RANKLOOP_TRAINER_GATE_SHARE": "0.57",
     "RANKLOOP_TRAINER_ROUND_MIN_REWARDS": "800",
-    "RANKLOOP_TRAINER_ROUND_GROWTH": "1.3",
+    "RANKLOOP_TRAINER_ROUND_GROWTH": "1.2",
 }
 """A start explores more than a site that has learned, and nobody wants to wait here for a quarter of an hour."""
 

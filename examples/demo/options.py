@@ -15,7 +15,7 @@ DECISIONS: Final = 4000
 DATA_DECISIONS: Final = 1800
 """Of a folder, whose passages may be several times longer than the handbook's."""
 RATE_PER_S: Final = 8.0
-"""A steady stream that two cores keep up with while they train, so that requests outlast two rounds."""
+"""What two cores can do beside a round, or nearly: more would be spent while a round looks elsewhere."""
 REWARD_WAIT: Final = "RANKLOOP_TRAINER_REWARD_WAIT_S"
 
 SETTINGS: Final[Mapping[str, str]] = {

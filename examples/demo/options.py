@@ -14,8 +14,6 @@ OWN_RESULTS: Final = Path(".rankloop") / "demo"
 DECISIONS: Final = 4000
 DATA_DECISIONS: Final = 1800
 """Of a folder, whose passages may be several times longer than the handbook's."""
-RATE_PER_S: Final = 8.0
-"""What two cores can do beside a round, or nearly: more would be spent while a round looks elsewhere."""
 REWARD_WAIT: Final = "RANKLOOP_TRAINER_REWARD_WAIT_S"
 
 SETTINGS: Final[Mapping[str, str]] = {
@@ -23,13 +21,14 @@ SETTINGS: Final[Mapping[str, str]] = {
     "RANKLOOP_SERVICE_THREADS": "2",
     "RANKLOOP_TRAINER_CAPACITIES": '["last_layer"]',
     "RANKLOOP_TRAINER_PRECISIONS": '["float32"]',
-    "RANKLOOP_TRAINER_KL": "[0.02]",
+    "RANKLOOP_TRAINER_KL": "[0.02, 0.1]",
+    "RANKLOOP_TRAINER_LAST_LAYER_EPOCHS": "2",
     "RANKLOOP_TRAINER_THREADS": "1",
     "RANKLOOP_TRAINER_POLL_S": "1",
     REWARD_WAIT: "12",
     "RANKLOOP_TRAINER_GATE_SHARE": "0.57",
     "RANKLOOP_TRAINER_ROUND_MIN_REWARDS": "800",
-    "RANKLOOP_TRAINER_ROUND_GROWTH": "1.2",
+    "RANKLOOP_TRAINER_ROUND_GROWTH": "1.15",
 }
 """A start explores more than a site that has learned, and nobody wants to wait here for a quarter of an hour."""
 
@@ -90,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         "--rate",
         dest="rate_per_s",
         type=float,
-        default=RATE_PER_S,
+        default=10.0,
         help="requests a second, at most",
     )
     add("--data", type=Path, help="a folder with a question set to play instead of the handbook")

@@ -128,6 +128,11 @@ def climb(
             chosen = _taught(champion, task, split.tune, golden, activations, ranks=ranks)
         if chosen.tune.high(HOPELESS) > 0 and chosen.is_admissible:
             yield chosen
+        else:
+            logger.info(
+                "rung.dropped capacity=%s tune_gain=%+.4f effective_share=%.2f forgets=%s",
+                *(rung.capacity, chosen.tune.value, chosen.effective_share, chosen.forgets),
+            )
 
 
 def follow(champion: Reranker, task: Task, *, activations: Activations, ranks: Ranks) -> None:

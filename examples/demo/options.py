@@ -85,13 +85,7 @@ def _parser() -> argparse.ArgumentParser:
         default=argparse.SUPPRESS,
         help=f"requests of one run (default: {DECISIONS}; with --data {DATA_DECISIONS})",
     )
-    add(
-        "--rate",
-        dest="rate_per_s",
-        type=float,
-        default=10.0,
-        help="requests a second, at most",
-    )
+    add("--rate", dest="rate_per_s", type=float, default=10.0, help="requests a second, at most")
     add("--data", type=Path, help="a folder with a question set to play instead of the handbook")
     add("--held-out", type=_positive, default=300, help="questions of that folder that judge")
     add("--reader", help="base URL of an OpenAI-compatible API to ask instead of the simulation")

@@ -303,6 +303,19 @@ def test_what_forgets_the_golden_set_makes_no_candidate():
     assert all(ndcg_of(model, each, golden) > 0.99 for each in mindful)
 
 
+def test_the_log_says_why_a_rung_made_no_candidate(caplog):
+    model = trainees.reranker()
+    examples = trainees.log(model, reward=first_is_new, decisions=300)
+
+    with caplog.at_level("INFO"):
+        made = train(model, examples, LAST_LAYER, golden=GoldenSet(old_is_right(model)))
+
+    (said,) = (record.getMessage() for record in caplog.records)
+    assert made == []
+    assert said.startswith("rung.dropped capacity=last_layer tune_gain=")
+    assert said.endswith("forgets=True")
+
+
 def old_is_right(model):
     """Lists that the champion ranks perfectly, and that rewards for what is new turn round."""
     lists = [(" ".join(pair), ["new", "old"]) for pair in combinations(trainees.WORDS, 2)]

@@ -13,8 +13,19 @@ def test_by_default_the_two_smallest_rungs_are_climbed_on_however_little():
 
     assert [(each.capacity, each.lr, each.epochs, each.min_rewards) for each in climbed] == [
         (Capacity.FUSION, 1e-2, 4, 0),
-        (Capacity.LAST_LAYER, 1e-3, 2, 0),
+        (Capacity.LAST_LAYER, 1e-3, 3, 0),
     ]
+
+
+def test_the_small_rungs_replay_old_rewards_and_the_large_ones_none():
+    replays = {each: rung(each, DEFAULTS).replay for each in Capacity}
+
+    assert replays == {
+        Capacity.FUSION: DEFAULTS.trainer_replay,
+        Capacity.LAST_LAYER: 2_000,
+        Capacity.LORA: 0,
+        Capacity.EVERYTHING: 0,
+    }
 
 
 def test_the_larger_ones_are_climbed_where_they_are_named_smallest_first(monkeypatch, tmp_path):

@@ -26,8 +26,8 @@ class Arm:
     """One way to learn from the log."""
 
     objective: Objective = _OURS
-    kls: tuple[float, ...] = (0.02,)
-    """As the demo has it."""
+    kls: tuple[float, ...] = (0.02, 0.1)
+    """As the demo has them."""
     capacities: tuple[Capacity, ...] = (Capacity.LAST_LAYER,)
     """Rungs on cached activations or rungs without: the cache is of the start's layers."""
     judge: Judge = Judge.LOG

@@ -207,7 +207,7 @@ def test_a_snapshot_of_lower_layers_scores_as_the_reranker_with_them(studio):
 def test_the_arms_of_larger_rungs_are_tried_on_however_little(arm):
     (rung,) = rungs(ARMS[arm])
 
-    assert (rung.capacity, rung.min_rewards, rung.kls) == (arm, 0, (0.05,))
+    assert (rung.capacity, rung.min_rewards, rung.kls) == (arm, 0, (0.02, 0.1))
 
 
 def test_prefixes_of_a_plackett_luce_policy_have_probabilities_that_sum_to_1():

@@ -25,7 +25,7 @@ Holders: TypeAlias = Iterable[tuple[Hashable, Hashable]]
 def within(
     sides: Split, *, source_share: float, tenant_share: float
 ) -> tuple[Split, Counter[Skipped]]:
-    """Each side by itself; so is what is fresh, since larger rungs train on nothing else."""
+    """Each side by itself; so is what is fresh, since the largest rungs train on nothing else."""
     skipped: Counter[Skipped] = Counter()
 
     def kept(examples: Iterable[Example]) -> tuple[Example, ...]:

@@ -175,8 +175,8 @@ def taught_by(examples: Sequence[Example], *, replay: int) -> list[Example]:
     """All that is fresh, and of the others the newest, until there are so many in all."""
     fresh = [each for each in examples if each.fresh]
     others = sorted((each for each in examples if not each.fresh), key=_key)
-    kept = max(0, replay - len(fresh))
-    return [*others[len(others) - min(kept, len(others)) :], *fresh]
+    left_out = max(0, len(fresh) + len(others) - replay)
+    return [*others[left_out:], *fresh]
 
 
 def _advantages(

@@ -23,12 +23,12 @@ SETTINGS: Final[Mapping[str, str]] = {
     "RANKLOOP_TRAINER_PRECISIONS": '["float32"]',
     "RANKLOOP_TRAINER_KL": "[0.02, 0.1]",
     "RANKLOOP_TRAINER_LAST_LAYER_EPOCHS": "2",
-    "RANKLOOP_TRAINER_THREADS": "1",
+    "RANKLOOP_TRAINER_THREADS": "2",
     "RANKLOOP_TRAINER_POLL_S": "1",
     REWARD_WAIT: "12",
     "RANKLOOP_TRAINER_GATE_SHARE": "0.57",
     "RANKLOOP_TRAINER_ROUND_MIN_REWARDS": "800",
-    "RANKLOOP_TRAINER_ROUND_GROWTH": "1.15",
+    "RANKLOOP_TRAINER_ROUND_GROWTH": "1.1",
 }
 """A start explores more than a site that has learned, and nobody wants to wait here for a quarter of an hour."""
 

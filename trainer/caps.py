@@ -8,12 +8,12 @@ above it is left out by the hash of the decision, which nobody can choose.
 import hashlib
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Final, TypeAlias
 
 from trainer.examples import Example, Skipped
-from trainer.splits import Split
+from trainer.splits import Split, taught_by
 
 MANY: Final = 2.0
 """With so many times the holders that a share leaves room for, most may hold less than it without anything lost."""
@@ -23,20 +23,27 @@ Holders: TypeAlias = Iterable[tuple[Hashable, Hashable]]
 
 
 def within(
-    sides: Split, *, source_share: float, tenant_share: float
+    sides: Split, *, replays: Collection[int], source_share: float, tenant_share: float
 ) -> tuple[Split, Counter[Skipped]]:
-    """Each side by itself; so is what is fresh, since the largest rungs train on nothing else."""
+    """Each side by itself; and of what trains, whatever a rung is taught by.
+
+    replays: of the rungs.
+    """
     skipped: Counter[Skipped] = Counter()
 
-    def kept(examples: Iterable[Example]) -> tuple[Example, ...]:
-        some, over = capped(list(examples), source_share=source_share, tenant_share=tenant_share)
+    def kept(examples: Sequence[Example]) -> tuple[Example, ...]:
+        some, over = capped(examples, source_share=source_share, tenant_share=tenant_share)
         skipped.update(over)
         return tuple(some)
 
-    fresh = kept(each for each in sides.train if each.fresh)
-    replayed = kept(each for each in sides.train if not each.fresh)
-    trains = {example.decision.id for example in fresh + replayed}
-    train = tuple(each for each in sides.train if each.decision.id in trains)
+    train, before = sides.train, -1
+    while len(train) != before:  # leaving one out makes room for an older one
+        before = len(train)
+        for replay in sorted(replays, reverse=True):
+            taught = taught_by(train, replay=replay)
+            stays = {each.decision.id for each in kept(taught)}
+            over = {each.decision.id for each in taught} - stays
+            train = tuple(each for each in train if each.decision.id not in over)
     return Split(train=train, tune=kept(sides.tune), gate=kept(sides.gate)), skipped
 
 

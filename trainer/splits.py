@@ -37,6 +37,16 @@ def split(
     return Split(train=tuple(train), tune=tune, gate=gate)
 
 
+def taught_by(examples: Iterable[Example], *, replay: int) -> list[Example]:
+    """What a rung learns from: all that is fresh, and of the rest the newest, until there are so many in all."""
+    fresh, others = [], []
+    for each in examples:
+        (fresh if each.fresh else others).append(each)
+    others.sort(key=lambda each: each.decision.id.int)
+    left_out = max(0, len(fresh) + len(others) - replay)
+    return [*others[left_out:], *fresh]
+
+
 def fold(query_sha256: bytes, *, of: int) -> int:
     """The query's fold in [0, of)."""
     return int(_uniform(query_sha256, salt=b"fold") * of)

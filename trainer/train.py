@@ -31,7 +31,7 @@ from trainer.learner import Capacity, Learner, Listing
 from trainer.model import Reranker
 from trainer.objective import Objective, reinforce
 from trainer.ranks import ALONE, Ranks
-from trainer.splits import Split
+from trainer.splits import Split, taught_by
 
 logger = logging.getLogger(__name__)
 
@@ -169,14 +169,6 @@ def _learner(
 ) -> Learner:
     rung = task.rung
     return Learner.of(champion, rung.capacity, activations, needed, rank=rung.rank)
-
-
-def taught_by(examples: Sequence[Example], *, replay: int) -> list[Example]:
-    """All that is fresh, and of the others the newest, until there are so many in all."""
-    fresh = [each for each in examples if each.fresh]
-    others = sorted((each for each in examples if not each.fresh), key=_key)
-    left_out = max(0, len(fresh) + len(others) - replay)
-    return [*others[left_out:], *fresh]
 
 
 def _advantages(

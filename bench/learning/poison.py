@@ -31,6 +31,7 @@ from contract.records import Source
 from trainer import agreement, caps
 from trainer.estimators import mean
 from trainer.examples import Example, Origin
+from trainer.ladder import replays
 from trainer.settings import TrainerSettings
 from trainer.splits import Split
 
@@ -82,6 +83,7 @@ class Poisoned(Loop):
                 tune=tuple(agreement.believed(sides.tune, found)),
                 gate=tuple(agreement.believed(sides.gate, found)),
             ),
+            replays=replays(SETTINGS),
             source_share=SETTINGS.trainer_source_share,
             tenant_share=SETTINGS.trainer_tenant_share,
         )[0]

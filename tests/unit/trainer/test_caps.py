@@ -1,5 +1,6 @@
 from collections import Counter
 from dataclasses import replace
+from uuid import UUID
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from contract.records import Source
 from tests import trainees
 from trainer.caps import capped, level, within
 from trainer.examples import Origin, Skipped
-from trainer.splits import Split
+from trainer.splits import Split, taught_by
 
 RNG = np.random.default_rng(0)
 
@@ -31,6 +32,13 @@ def of_sources(**numbers):
 
 def crowd(number, each=1):
     return of_sources(**{f"user-{at}": each for at in range(number)})
+
+
+def in_order(*examples):
+    return tuple(
+        replace(each, decision=replace(each.decision, id=UUID(int=number)))
+        for number, each in enumerate(examples)
+    )
 
 
 def by_source(examples):
@@ -134,21 +142,42 @@ def test_the_level_is_the_highest_at_which_nobody_holds_more_than_the_share(held
         assert found == max(held) or largest(found + 1) > share
 
 
-def test_each_side_of_a_round_is_within_the_shares_and_so_is_what_is_fresh():
+def bounded(sides, *replays):
+    return within(sides, replays=replays, source_share=0.1, tenant_share=0.5)
+
+
+def test_each_side_of_a_round_is_within_the_shares():
     flood = of_sources(flood=60)
-    old = [replace(each, fresh=False) for each in crowd(100)]
     sides = Split(
-        train=(*old, *flood[:20], *crowd(36)),
+        train=(*flood[:20], *crowd(36)),
         tune=(*flood[20:40], *crowd(27)),
         gate=(*flood[40:], *crowd(18)),
     )
 
-    capped_sides, skipped = within(sides, source_share=0.1, tenant_share=0.5)
+    capped_sides, skipped = bounded(sides, 1000)
 
     held = [by_source(side)["flood"] for side in (capped_sides.train, capped_sides.tune)]
-    # Of the fresh ones x <= .1 (x + 36): 4, whatever was replayed. Of the tune queries x <= .1 (x + 27): 3.
+    # x <= .1 (x + 36): 4.  x <= .1 (x + 27): 3.
     assert held == [4, 3]
     # 18 others and the flood are no 20 sources: it is not bounded.
     assert by_source(capped_sides.gate)["flood"] == 20
     assert skipped == {Skipped.OVER_SOURCE_SHARE: 16 + 17}
     assert capped_sides.train == tuple(each for each in sides.train if each in capped_sides.train)
+
+
+def test_so_is_whatever_a_rung_is_taught_by():
+    old = [replace(each, fresh=False) for each in (*crowd(100, each=4), *of_sources(flood=40))]
+    sides = Split(train=in_order(*old, *of_sources(flood=5), *crowd(45)), tune=(), gate=())
+
+    def held(train, replay):
+        taught = taught_by(train, replay=replay)
+        return by_source(taught)["flood"], len(taught)
+
+    # Of all the flood holds less than a tenth, of what is fresh a tenth, of the newest 90 half.
+    assert [held(sides.train, replay) for replay in (490, 0, 90)] == [(45, 490), (5, 50), (45, 90)]
+    assert bounded(sides, 490, 0) == (sides, {})
+    left, skipped = bounded(sides, 490, 0, 90)
+
+    # x <= .1 (x + 45): 5. What is left out makes room for older ones.
+    assert held(left.train, 90) == (5, 90)
+    assert skipped == {Skipped.OVER_SOURCE_SHARE: 40}

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 from tests import trainees
-from trainer.splits import Split, split
+from trainer.splits import Split, split, taught_by
 
 
 def sides(examples) -> Split:
@@ -38,3 +38,15 @@ def test_what_judges_is_new_and_was_decided_by_the_champion():
         found = sides(others)
         assert found.tune == found.gate == ()
         assert len(found.train) == len(sides(examples).train)
+
+
+def test_a_rung_learns_from_all_that_is_fresh_and_from_the_newest_of_the_rest():
+    rows = [replace(each, fresh=at in {3, 4}) for at, each in enumerate(log(5))]
+
+    def places(replay):
+        return [rows.index(each) for each in taught_by(rows, replay=replay)]
+
+    assert places(0) == [3, 4]
+    assert places(2) == [3, 4]
+    assert places(4) == [1, 2, 3, 4]
+    assert places(100) == [0, 1, 2, 3, 4]

@@ -15,7 +15,7 @@ from trainer.ladder import Rung
 from trainer.learner import Capacity, Learner
 from trainer.objective import Objective
 from trainer.splits import split
-from trainer.train import Trained, best, climb, taught_by
+from trainer.train import Trained, best, climb
 
 LAST_LAYER = Rung(
     capacity=Capacity.LAST_LAYER, lr=3e-3, epochs=2, kls=(0.1,), objective=Objective(), batch=32
@@ -174,19 +174,6 @@ def test_the_same_seed_makes_the_same_candidate():
     (one,), (other,) = (train(model, examples, LAST_LAYER, seed=5) for _ in range(2))
 
     assert all(torch.equal(one.state[name], other.state[name]) for name in one.state)
-
-
-def test_a_rung_learns_from_all_that_is_fresh_and_from_the_newest_of_the_rest():
-    log = trainees.log(trainees.reranker(), reward=first_is_new, decisions=5)
-    rows = [replace(each, fresh=at in {3, 4}) for at, each in enumerate(log)]
-
-    def places(replay):
-        return [rows.index(each) for each in taught_by(rows, replay=replay)]
-
-    assert places(0) == [3, 4]
-    assert places(2) == [3, 4]
-    assert places(4) == [1, 2, 3, 4]
-    assert places(100) == [0, 1, 2, 3, 4]
 
 
 def test_a_rung_without_replay_makes_nothing_of_what_is_not_fresh():

@@ -76,7 +76,11 @@ def gather(
         unsupported=_unsupported(examples, asks, rng=rng),
         balance=balance.used,
         is_cut=is_cut,
-        first_step_share=_first_step_share(examples, asks),
+        first_step_share=first_step_share(
+            [example.decision for example in examples],
+            [asks.memory.logits(example.decision) for example in examples],
+            temperature=asks.temperature,
+        ),
     )
 
 
@@ -109,11 +113,6 @@ class _PlackettLuce:
         policy = replace(decision.policy, temperature=self.temperature)
         logits = self.memory.logits(decision)
         return float(log_prob_sampled(logits, prefix, policy, ranked_by=decision.logits)[-1])
-
-    def first_step(self, decision: Decision) -> Floats:
-        """(M,) nats: each sampled candidate comes first; by its place in the greedy order that was logged."""
-        best = plackett_luce.greedy(decision.logits)[: decision.policy.sampled]
-        return np.asarray(log_softmax(self.memory.logits(decision)[best] / self.temperature))
 
     def sample(self, decision: Decision, rng: np.random.Generator, *, top_n: int) -> Positions:
         """A ranking drawn from its own best candidates, whatever the log could show."""
@@ -186,23 +185,28 @@ def _balance(
     return _Balance(used=used / sqrt(variance), cited=cited / sqrt(variance))
 
 
-def _first_step_share(examples: Sequence[Example], asks: _PlackettLuce) -> float:
+def first_step_share(
+    decisions: Sequence[Decision], logits: Sequence[Floats], *, temperature: float
+) -> float:
     """1 / mean_i sum_a p(a)^2 / q(a), over all first steps a: p of the candidate, q of what was sampled from.
 
     The mean is that of p / q over what the candidate would show. A log holds what q showed: where p is large and q
     is tiny it holds nothing, and the weights that it does hold look even.
+
+    logits: the candidate's, (n,) for each decision in request order.
     """
-    if not examples:
+    if not decisions:
         return 1.0
 
-    def spread(decision: Decision) -> float:
+    def spread(decision: Decision, logits_N: Floats) -> float:
         if decision.policy.max_fall == 0:  # the greedy order, whoever asks
             return 1.0
         best = plackett_luce.greedy(decision.logits)[: decision.policy.sampled]
+        log_p = log_softmax(logits_N[best] / temperature)
         log_q = log_softmax(decision.logits[best] / decision.policy.temperature)
-        return float(np.exp(logsumexp(2 * asks.first_step(decision) - log_q).clip(max=LARGE)))
+        return float(np.exp(logsumexp(2 * log_p - log_q).clip(max=LARGE)))
 
-    return 1 / float(np.mean([spread(example.decision) for example in examples]))
+    return 1 / float(np.mean([*map(spread, decisions, logits)]))
 
 
 def _unsupported(

@@ -1,11 +1,11 @@
-"""What an attempt is asked before it may become a candidate: the tune queries, and the golden set.
+"""What an attempt is asked before it may become a candidate: the tune queries, the golden set, the gate's support.
 
 Shapes: B decisions, T steps.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 
 import numpy as np
 import torch
@@ -13,21 +13,25 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainer import calibration, steps
-from trainer.estimators import Evidence
+from trainer.estimators import Estimate, Evidence, delta_beta_ips, effective_share
+from trainer.evidence import first_step_share
 from trainer.examples import Example
 from trainer.golden import GoldenSet
 from trainer.learner import Learner, Listing
 from trainer.objective import step_log_prob
 from trainer.splits import cluster
 
+MANY: Final = 500
+"""Of the gate's decisions: a share needs no more."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exam:
     """What an attempt is asked, with the champion's answers."""
 
-    tune: Sequence[Example]
-    listings: Sequence[Listing]
-    champion: Sequence[Tensor]
+    tune: "Asked"
+    judging: "Asked"
+    """What the gate will ask, whose rewards are not looked at."""
     golden: GoldenSet
     remembered: Sequence[Tensor]
     """The champion's logits of the golden lists."""
@@ -35,27 +39,58 @@ class Exam:
 
     @classmethod
     def of(
-        cls, tune: Sequence[Example], golden: GoldenSet, learner: Learner, *, temperature: float
+        cls,
+        tune: Sequence[Example],
+        judging: Sequence[Example],
+        golden: GoldenSet,
+        learner: Learner,
+        *,
+        temperature: float,
     ) -> Self:
-        listings = [Listing.of_example(example) for example in tune]
         return cls(
-            tune=tune,
-            listings=listings,
-            champion=learner.scored(listings),
+            tune=Asked.of(tune, learner),
+            judging=Asked.of(asked_about(judging) or tune, learner),
             golden=golden,
             remembered=learner.scored(golden.listings),
             temperature=temperature,
         )
 
-    def evidence(self, learner: Learner) -> Evidence:
-        candidate = learner.scored(self.listings)
-        return _evidence(self.tune, candidate, self.champion, temperature=self.temperature)
+    def gain(self, learner: Learner) -> Estimate:
+        """Over the champion, on the tune queries."""
+        return delta_beta_ips(self.tune.evidence(learner, temperature=self.temperature))
+
+    def effective_share(self, learner: Learner) -> float:
+        """Of the explored answers by which the gate would judge."""
+        return effective_share(self.judging.evidence(learner, temperature=self.temperature))
 
     def is_forgotten(self, learner: Learner) -> bool:
         """Whether the golden set would refuse these weights."""
         return self.golden.is_forgotten(
             learner.scored(self.golden.listings), champion=self.remembered
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """Decisions, with the champion's logits of their lists."""
+
+    examples: Sequence[Example]
+    listings: Sequence[Listing]
+    champion: Sequence[Tensor]
+
+    @classmethod
+    def of(cls, examples: Sequence[Example], learner: Learner) -> Self:
+        listings = [Listing.of_example(example) for example in examples]
+        return cls(examples=examples, listings=listings, champion=learner.scored(listings))
+
+    def evidence(self, learner: Learner, *, temperature: float) -> Evidence:
+        candidate = learner.scored(self.listings)
+        return _evidence(self.examples, candidate, self.champion, temperature=temperature)
+
+
+def asked_about(judging: Sequence[Example]) -> Sequence[Example]:
+    """The gate's decisions, of many the newest."""
+    return sorted(judging, key=lambda each: each.decision.id.int)[-MANY:]
 
 
 def _evidence(
@@ -78,8 +113,9 @@ def _evidence(
     def log_p(logits: Sequence[Tensor], temperature: float) -> NDArray[np.float64]:
         return of_prefix(step_log_prob(steps.padded(logits).double() / temperature, logged))
 
+    own = [logits_N.double().numpy() for logits_N in candidate]
     matched = calibration.matched(
-        [logits_N.double().numpy() for logits_N in candidate],
+        own,
         like=[logits_N.double().numpy() for logits_N in champion],
         temperature_of_those=temperature,
     )
@@ -92,4 +128,7 @@ def _evidence(
         reward=np.array([example.reward for example in examples]),
         observed=np.array([example.weight for example in examples]),
         cluster=np.array([cluster(example.query_sha256) for example in examples]),
+        first_step_share=first_step_share(
+            [example.decision for example in examples], own, temperature=matched
+        ),
     )

@@ -171,8 +171,8 @@ def prepare(context: Context, champion: str, window: Window, *, newest: int) -> 
     with context.engine.connect() as connection:
         joined = join.read(connection, window, limit=newest)
     sides = sifting.divided(joined.examples, context.settings, champion=champion)
-    newest_first = [*reversed(sides.tune), *reversed(sides.train)]
-    listings = [*context.golden.listings, *map(Listing.of_example, newest_first)]
+    by_age = sorted((*sides.train, *sides.tune, *sides.gate), key=lambda each: each.decision.id.int)
+    listings = [*context.golden.listings, *map(Listing.of_example, reversed(by_age))]
     context.workshop.prepare(champion, listings)
     precision = judging.served_precision(joined.examples)
     context.golden.ndcg(context.workshop.served(champion, precision))

@@ -56,7 +56,7 @@ class TrainerSettings(BaseSettings):
     trainer_tune_share: float = Field(default=0.1, ge=0, lt=1)
     """Share of queries that choose how far to go."""
     trainer_gate_share: float = Field(default=0.5, gt=0, lt=1)
-    """Share of queries that judge and never train: to see a gain takes more answers than to make one."""
+    """Share of queries whose new decisions judge: to see a gain takes more answers than to make one."""
     trainer_replay: int = Field(default=20_000, ge=1)
     """Newest rewarded decisions that a round looks back on."""
     trainer_cache_bytes: int = Field(default=2 << 30, ge=0)

@@ -19,9 +19,10 @@ class Split:
 def split(
     examples: Iterable[Example], *, champion: str, tune_share: float, gate_share: float
 ) -> Split:
-    """A query once seen by training never judges, in whatever round.
+    """In one round no query both trains and judges.
 
     What tunes and judges is new, and was decided by the champion: weights of other models' decisions spread too far.
+    The rest trains, what judged in earlier rounds too, unless its query judges again.
     """
     sides: tuple[list[Example], list[Example], list[Example]] = ([], [], [])
     for example in examples:
@@ -34,7 +35,9 @@ def split(
         tuple(each for each in side if each.fresh and each.decision.version == champion)
         for side in judging
     )
-    return Split(train=tuple(train), tune=tune, gate=gate)
+    asked = {each.query_sha256 for each in (*tune, *gate)}
+    rest = [each for side in judging for each in side if each.query_sha256 not in asked]
+    return Split(train=(*train, *rest), tune=tune, gate=gate)
 
 
 def taught_by(examples: Iterable[Example], *, replay: int) -> list[Example]:

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from trainer import steps
 from trainer.activations import Activations
-from trainer.estimators import MIN_SHARE, Estimate, delta_beta_ips, effective_share
-from trainer.exam import Exam
+from trainer.estimators import MIN_SHARE, Estimate
+from trainer.exam import Exam, asked_about
 from trainer.examples import Example
 from trainer.golden import GoldenSet
 from trainer.ladder import Rung
@@ -39,9 +39,8 @@ MAX_GRADIENT: Final = 1.0
 WARM_UP_STEPS: Final = 10
 LENGTHS: Final = (1.0, 0.5)
 """Shares of the way from the champion to where training ended."""
-TUNE_MIN_SHARE: Final = 1.5 * MIN_SHARE
-"""Effective share among the tune queries: they are few, and the gate's are others."""
-
+ADMISSIBLE_SHARE: Final = 1.25 * MIN_SHARE
+"""Effective share of the gate's decisions, or of some of them, by torch's logits: the file's differ a little."""
 HOPELESS: Final = 0.25
 """A candidate is dropped where its gain on the tune queries is below 0 at this level: they are few, and the gate,
 which is asked next, has five times as many."""
@@ -62,7 +61,7 @@ class Trained:
     tune: Estimate
     """Its gain over the champion on the tune queries: chosen as the best of several, hence too good."""
     effective_share: float
-    """Of the explored answers about the tune queries: under .2 no log can judge it."""
+    """Of the explored answers by which the gate would judge: under .2 no log can judge it."""
     forgets: bool
     """Whether it ranks the golden set worse than the champion."""
     clipped: Mapping[str, float]
@@ -71,7 +70,7 @@ class Trained:
     @property
     def is_admissible(self) -> bool:
         """Whether the gate would look at its gain at all, as far as the tune queries can tell."""
-        return self.effective_share >= TUNE_MIN_SHARE and not self.forgets
+        return self.effective_share >= ADMISSIBLE_SHARE and not self.forgets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +124,7 @@ def climb(
             seed=seed,
         )
         with ranks.together(task):
-            chosen = _taught(champion, task, split.tune, golden, activations, ranks=ranks)
+            chosen = _taught(champion, task, split, golden, activations, ranks=ranks)
         if chosen.tune.high(HOPELESS) > 0 and chosen.is_admissible:
             yield chosen
         else:
@@ -150,17 +149,18 @@ def follow(champion: Reranker, task: Task, *, activations: Activations, ranks: R
 def _taught(
     champion: Reranker,
     task: Task,
-    tune: Sequence[Example],
+    split: Split,
     golden: GoldenSet,
     activations: Activations,
     *,
     ranks: Ranks,
 ) -> Trained:
     own = [task.examples[at] for at in ranks.share(range(len(task.examples)))]
-    needed = [*map(Listing.of_example, [*own, *tune]), *golden.listings]
+    asked = [*own, *split.tune, *asked_about(split.gate)]
+    needed = [*map(Listing.of_example, asked), *golden.listings]
     with _learner(champion, task, activations, needed) as learner:
         lesson = _Lesson.of(task, learner, ranks=ranks)
-        exam = Exam.of(tune, golden, learner, temperature=task.temperature)
+        exam = Exam.of(split.tune, split.gate, golden, learner, temperature=task.temperature)
         return best(_attempts(learner, lesson, exam))
 
 
@@ -209,15 +209,14 @@ def _attempts(learner: Learner, lesson: _Lesson, exam: Exam) -> Iterator[Trained
         for epoch, clipped in enumerate(_epochs(learner, lesson, kl=kl), 1):
             for length in LENGTHS:
                 with learner.part_of_the_way(length):
-                    evidence = exam.evidence(learner)
                     yield Trained(
                         capacity=rung.capacity,
                         kl=kl,
                         epoch=epoch,
                         length=length,
                         state=learner.state(),
-                        tune=delta_beta_ips(evidence),
-                        effective_share=effective_share(evidence),
+                        tune=exam.gain(learner),
+                        effective_share=exam.effective_share(learner),
                         forgets=exam.is_forgotten(learner),
                         clipped=clipped,
                     )

@@ -11,7 +11,7 @@ from examples.demo.reader import MODEL
 RESULTS: Final = Path(__file__).resolve().parent.parent.parent / "bench" / "results"
 OWN_RESULTS: Final = Path(".rankloop") / "demo"
 """A run to look at does not overwrite the published one."""
-DECISIONS: Final = 4000
+DECISIONS: Final = 3500
 DATA_DECISIONS: Final = 1800
 """Of a folder, whose passages may be several times longer than the handbook's."""
 REWARD_WAIT: Final = "RANKLOOP_TRAINER_REWARD_WAIT_S"
@@ -24,10 +24,11 @@ SETTINGS: Final[Mapping[str, str]] = {
     "RANKLOOP_TRAINER_KL": "[0.02, 0.1]",
     "RANKLOOP_TRAINER_LAST_LAYER_EPOCHS": "2",
     "RANKLOOP_TRAINER_THREADS": "2",
+    "OMP_WAIT_POLICY": "passive",
     "RANKLOOP_TRAINER_POLL_S": "1",
     REWARD_WAIT: "12",
     "RANKLOOP_TRAINER_GATE_SHARE": "0.57",
-    "RANKLOOP_TRAINER_ROUND_MIN_REWARDS": "800",
+    "RANKLOOP_TRAINER_ROUND_MIN_REWARDS": "700",
     "RANKLOOP_TRAINER_ROUND_GROWTH": "1.1",
 }
 """A start explores more than a site that has learned, and nobody wants to wait here for a quarter of an hour."""

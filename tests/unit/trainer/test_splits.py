@@ -37,7 +37,22 @@ def test_what_judges_is_new_and_was_decided_by_the_champion():
     for others in (replayed, of_another):
         found = sides(others)
         assert found.tune == found.gate == ()
-        assert len(found.train) == len(sides(examples).train)
+        assert len(found.train) == len(examples)
+
+
+def test_what_judged_in_earlier_rounds_trains_unless_its_query_judges_again():
+    examples = log()
+    judging = {id(each) for side in (sides(examples).tune, sides(examples).gate) for each in side}
+    judged = [replace(each, fresh=False) for each in examples if id(each) in judging]
+    again = [replace(each, fresh=True) for each in judged[::2]]
+
+    found = sides([*judged, *again])
+
+    queries = {each.query_sha256 for each in again}
+    assert set(map(id, (*found.tune, *found.gate))) == set(map(id, again))
+    trains = [each for each in judged if each.query_sha256 not in queries]
+    assert 0 < len(trains) < len(judged)
+    assert set(map(id, found.train)) == set(map(id, trains))
 
 
 def test_a_rung_learns_from_all_that_is_fresh_and_from_the_newest_of_the_rest():

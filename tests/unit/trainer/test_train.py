@@ -274,7 +274,7 @@ def test_of_the_attempts_that_the_gate_would_look_at_the_one_that_gains_most_is_
     forgetful = attempt(share=0.9, gain=0.3, forgets=True)
 
     assert best([near, far, nearest, forgetful]) is near
-    assert not far.is_admissible  # .3 is asked of the few tune queries
+    assert not far.is_admissible  # .25 is asked by torch's logits, .2 by the file's
     assert not forgetful.is_admissible
 
 

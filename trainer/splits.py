@@ -42,7 +42,8 @@ def split(
 
 def taught_by(examples: Iterable[Example], *, replay: int) -> list[Example]:
     """What a rung learns from: all that is fresh, and of the rest the newest, until there are so many in all."""
-    fresh, others = [], []
+    fresh: list[Example] = []
+    others: list[Example] = []
     for each in examples:
         (fresh if each.fresh else others).append(each)
     others.sort(key=lambda each: each.decision.id.int)

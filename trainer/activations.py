@@ -52,14 +52,14 @@ class Activations:
         """What enters the first layer instead, for those who need all of them."""
         return [self._tokenizer.pairs(query, [document])[0] for query, document in wanted]
 
-    def keep(self, wanted: Sequence[Texts]) -> None:
-        """Computes what is missing, ahead of its use, until the budget is spent; older pairs make room.
+    def keep(self, wanted: Sequence[Texts], *, makes_room: bool = True) -> None:
+        """Computes what is missing, ahead of its use, until the budget is spent.
 
-        wanted: the most wanted first.
+        wanted: the most wanted first.  makes_room: whether older pairs go, where there is none.
         """
         missing = [texts for texts in dict.fromkeys(wanted) if texts not in self._kept]
         known = set(wanted)
-        older = iter([texts for texts in self._kept if texts not in known])
+        older = iter([texts for texts in self._kept if makes_room and texts not in known])
         for start in range(0, len(missing), AT_ONCE):
             for texts, states_TH in self._computed(missing[start : start + AT_ONCE]):
                 while not self._is_room(states_TH) and (oldest := next(older, None)) is not None:

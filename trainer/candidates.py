@@ -145,6 +145,7 @@ class Workshop:
             golden=golden,
             temperature=champion.temperature,
             seed=seed,
+            shares=self._settings.shares,
             version=version,
             ranks=self._ranks,
         )
@@ -166,12 +167,18 @@ class Workshop:
         activations = self._activations_of(champion)
         follow(champion.reranker, task, activations=activations, ranks=self._ranks)
 
-    def prepare(self, version: str, listings: Iterable[Listing]) -> None:
-        """Computes the activations of these lists, where they are not there and a rung asks for them."""
+    def prepare(
+        self, version: str, listings: Iterable[Listing], *, makes_room: bool = True
+    ) -> None:
+        """Computes the activations of these lists, where they are not there and a rung asks for them.
+
+        makes_room: whether older ones go, where memory is full.
+        """
         if all(each.is_whole for each in self._settings.trainer_capacities):
             return
         activations = self._activations_of(self._load(version))
-        activations.keep([pair for each in listings for pair in each.pairs])
+        pairs = [pair for each in listings for pair in each.pairs]
+        activations.keep(pairs, makes_room=makes_room)
 
     def served(self, version: str, precision: str) -> Served:
         """The variant that answers requests; the last few are kept.  Raises `ArtifactRejected`."""

@@ -8,12 +8,13 @@ above it is left out by the hash of the decision, which nobody can choose.
 import hashlib
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import Final, TypeAlias
 
 from trainer.examples import Example, Skipped
-from trainer.splits import Split, taught_by
+from trainer.splits import Split
 
 MANY: Final = 2.0
 """With so many times the holders that a share leaves room for, most may hold less than it without anything lost."""
@@ -22,38 +23,30 @@ Holders: TypeAlias = Iterable[tuple[Hashable, Hashable]]
 """For each part of the whole that an example belongs to: the part, and who holds the example there."""
 
 
-def within(
-    sides: Split, *, replays: Collection[int], source_share: float, tenant_share: float
-) -> tuple[Split, Counter[Skipped]]:
-    """Each side by itself; and of what trains, whatever a rung is taught by.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shares:
+    """The most that one of several may hold; 1 does not bound it."""
 
-    replays: of the rungs.
-    """
-    skipped: Counter[Skipped] = Counter()
-
-    def kept(examples: Sequence[Example]) -> tuple[Example, ...]:
-        some, over = capped(examples, source_share=source_share, tenant_share=tenant_share)
-        skipped.update(over)
-        return tuple(some)
-
-    train, before = sides.train, -1
-    while len(train) != before:  # leaving one out makes room for an older one
-        before = len(train)
-        for replay in sorted(replays, reverse=True):
-            taught = taught_by(train, replay=replay)
-            stays = {each.decision.id for each in kept(taught)}
-            over = {each.decision.id for each in taught} - stays
-            train = tuple(each for each in train if each.decision.id not in over)
-    return Split(train=train, tune=kept(sides.tune), gate=kept(sides.gate)), skipped
+    source: float = 1.0
+    """Of the rewards by its type of source."""
+    tenant: float = 1.0
 
 
-def capped(
-    examples: Sequence[Example], *, source_share: float, tenant_share: float
-) -> tuple[list[Example], Counter[Skipped]]:
+UNBOUNDED: Final = Shares()
+
+
+def within(sides: Split, shares: Shares) -> tuple[Split, Counter[Skipped]]:
+    """Each side by itself.  Of what trains a rung may take the newest alone, which `train.climb` bounds."""
+    train, tune, gate = (capped(side, shares) for side in (sides.train, sides.tune, sides.gate))
+    kept = Split(train=tuple(train[0]), tune=tuple(tune[0]), gate=tuple(gate[0]))
+    return kept, train[1] + tune[1] + gate[1]
+
+
+def capped(examples: Sequence[Example], shares: Shares) -> tuple[list[Example], Counter[Skipped]]:
     """What is left within the shares, and how many were left out by reason."""
     rules = (
-        (Skipped.OVER_TENANT_SHARE, _tenant, tenant_share),
-        (Skipped.OVER_SOURCE_SHARE, _sources, source_share),
+        (Skipped.OVER_TENANT_SHARE, _tenant, shares.tenant),
+        (Skipped.OVER_SOURCE_SHARE, _sources, shares.source),
     )
     kept, skipped = list(examples), Counter[Skipped]()
     before = -1

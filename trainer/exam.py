@@ -1,9 +1,9 @@
-"""What an attempt is asked before it may become a candidate: the tune queries, the golden set, the gate's support.
+"""What an attempt is asked before it may become a candidate: its gain, what it forgets, can the gate judge it.
 
 Shapes: B decisions, T steps.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -21,8 +21,8 @@ from trainer.learner import Learner, Listing
 from trainer.objective import step_log_prob
 from trainer.splits import cluster
 
-MANY: Final = 500
-"""Of the gate's decisions: a share needs no more."""
+MOST_ASKED: Final = 500
+"""Of the gate's decisions: each is scored after every epoch, twice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class Exam:
 
     tune: "Asked"
     judging: "Asked"
-    """What the gate will ask, whose rewards are not looked at."""
+    """What the gate will ask, whose rewards are not looked at; the tune queries where it will ask nothing."""
     golden: GoldenSet
     remembered: Sequence[Tensor]
     """The champion's logits of the golden lists."""
@@ -49,7 +49,7 @@ class Exam:
     ) -> Self:
         return cls(
             tune=Asked.of(tune, learner),
-            judging=Asked.of(asked_about(judging) or tune, learner),
+            judging=Asked.of(newest_explored(judging) or tune, learner),
             golden=golden,
             remembered=learner.scored(golden.listings),
             temperature=temperature,
@@ -88,9 +88,10 @@ class Asked:
         return _evidence(self.examples, candidate, self.champion, temperature=temperature)
 
 
-def asked_about(judging: Sequence[Example]) -> Sequence[Example]:
-    """The gate's decisions, of many the newest."""
-    return sorted(judging, key=lambda each: each.decision.id.int)[-MANY:]
+def newest_explored(judging: Iterable[Example]) -> list[Example]:
+    """Of the gate's decisions those that tell an effective share."""
+    explored = [each for each in judging if each.decision.choice.explored]
+    return sorted(explored, key=lambda each: each.decision.id.int)[-MOST_ASKED:]
 
 
 def _evidence(

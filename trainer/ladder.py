@@ -31,11 +31,6 @@ def ladder(settings: TrainerSettings) -> tuple[Rung, ...]:
     return tuple(rung(each, settings) for each in Capacity if each in settings.trainer_capacities)
 
 
-def replays(settings: TrainerSettings) -> frozenset[int]:
-    """How many rewards anything is learned from at most: by the rungs, and, from all, what to expect of a reward."""
-    return frozenset({settings.trainer_replay, *(each.replay for each in ladder(settings))})
-
-
 def rung(capacity: Capacity, settings: TrainerSettings) -> Rung:
     """This one, climbed or not."""
     lr, epochs, replay, min_rewards = {

@@ -7,7 +7,7 @@ states of every layer until it is known.
 Shapes: P pairs, T tokens, H hidden size.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -50,6 +50,12 @@ class Listing:
             pairs=tuple((decision.query, decision.candidates[at].text) for at in sampled),
             first_stage=of_candidates(decision.candidates)[sampled],
         )
+
+
+def newest_first(examples: Iterable[Example]) -> list[Listing]:
+    """Their lists."""
+    by_age = sorted(examples, key=lambda each: each.decision.id.int)
+    return [*map(Listing.of_example, reversed(by_age))]
 
 
 Scores: TypeAlias = Callable[[Sequence[Listing]], list[Tensor]]

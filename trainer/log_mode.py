@@ -18,12 +18,13 @@ from contract.store import Store
 from trainer import gate, golden, judging, sifting, versions
 from trainer.candidates import Candidate, Workshop
 from trainer.console import Watch
+from trainer.exam import newest_explored
 from trainer.examples import Example, Skipped
 from trainer.gate import Answer, Verdict
 from trainer.golden import GoldenSet
 from trainer.join import Joined
 from trainer.judging import Bench
-from trainer.learner import Listing
+from trainer.learner import newest_first
 from trainer.log_files import LogFile, LogRefused
 from trainer.settings import TrainerSettings
 from trainer.sifting import Sifted
@@ -189,8 +190,9 @@ class _Shop:
 
     def _prepare(self, sides: Split, *, watch: Watch) -> None:
         """What enters the last layer, which takes most of the time, ahead of its use: the most wanted first."""
-        newest_first = [*reversed(sides.tune), *reversed(sides.train)]
-        listings = [*self._golden.listings, *map(Listing.of_example, newest_first)]
+        learned_from = newest_first([*sides.tune, *sides.train])
+        judging = newest_first(newest_explored(sides.gate))
+        listings = [*self._golden.listings, *learned_from, *judging]
         with watch("lists through the layers below", len(listings)) as tell:
             done = 0
             for step in range(1, STEPS + 1):

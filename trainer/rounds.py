@@ -21,7 +21,7 @@ from trainer.gate import Answer, Verdict
 from trainer.golden import GoldenSet
 from trainer.join import Window
 from trainer.judging import Bench
-from trainer.learner import Listing
+from trainer.learner import newest_first
 from trainer.metrics import Metrics
 from trainer.runs import Run, Status
 from trainer.settings import TrainerSettings
@@ -171,9 +171,10 @@ def prepare(context: Context, champion: str, window: Window, *, newest: int) -> 
     with context.engine.connect() as connection:
         joined = join.read(connection, window, limit=newest)
     sides = sifting.divided(joined.examples, context.settings, champion=champion)
-    by_age = sorted((*sides.train, *sides.tune, *sides.gate), key=lambda each: each.decision.id.int)
-    listings = [*context.golden.listings, *map(Listing.of_example, reversed(by_age))]
-    context.workshop.prepare(champion, listings)
+    learned_from = newest_first([*sides.tune, *sides.train])
+    context.workshop.prepare(champion, [*context.golden.listings, *learned_from])
+    # These judge now and train later.
+    context.workshop.prepare(champion, newest_first(sides.gate), makes_room=False)
     precision = judging.served_precision(joined.examples)
     context.golden.ndcg(context.workshop.served(champion, precision))
 

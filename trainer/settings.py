@@ -11,6 +11,7 @@ from contract.environment import refuse_unknown
 from contract.rewards import RewardSpec
 from trainer import spec_files
 from trainer.adapters import RANK
+from trainer.caps import Shares
 from trainer.learner import Capacity
 from trainer.objective import Objective, Weights
 from trainer.spec_files import SpecRefused
@@ -162,6 +163,11 @@ class TrainerSettings(BaseSettings):
             baseline=self.trainer_baseline,
             credit=self.trainer_credit,
         )
+
+    @property
+    def shares(self) -> Shares:
+        """The most that one source or tenant may hold."""
+        return Shares(source=self.trainer_source_share, tenant=self.trainer_tenant_share)
 
     @property
     def reward_spec(self) -> RewardSpec:

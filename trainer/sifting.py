@@ -8,7 +8,6 @@ from trainer import agreement, caps, readers
 from trainer.agreement import Suspect
 from trainer.examples import Example, Skipped
 from trainer.join import Joined
-from trainer.ladder import replays
 from trainer.settings import TrainerSettings
 from trainer.splits import Split, split
 
@@ -30,9 +29,7 @@ def sift(joined: Joined, settings: TrainerSettings, *, champion: str) -> Sifted:
     believed = agreement.believed(heard, suspects)
     sides, over = caps.within(
         divided(believed, settings, champion=champion),
-        replays=replays(settings),
-        source_share=settings.trainer_source_share,
-        tenant_share=settings.trainer_tenant_share,
+        settings.shares,
     )
     skipped = Counter(joined.skipped) + over
     skipped[Skipped.READER_GONE] = len(joined.examples) - len(heard)

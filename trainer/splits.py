@@ -1,4 +1,4 @@
-"""Which queries train, which tune and which judge: by hash, the same in every round and on every machine."""
+"""Which queries may tune and which may judge, by hash, the same on every machine; and what trains."""
 
 import hashlib
 from collections.abc import Iterable

@@ -22,8 +22,9 @@ from torch import Tensor, nn
 
 from trainer import steps
 from trainer.activations import Activations
+from trainer.caps import UNBOUNDED, Shares, capped
 from trainer.estimators import MIN_SHARE, Estimate
-from trainer.exam import Exam, asked_about
+from trainer.exam import Exam, newest_explored
 from trainer.examples import Example
 from trainer.golden import GoldenSet
 from trainer.ladder import Rung
@@ -40,7 +41,8 @@ WARM_UP_STEPS: Final = 10
 LENGTHS: Final = (1.0, 0.5)
 """Shares of the way from the champion to where training ended."""
 ADMISSIBLE_SHARE: Final = 1.25 * MIN_SHARE
-"""Effective share of the gate's decisions, or of some of them, by torch's logits: the file's differ a little."""
+"""Effective share of the gate's decisions, or of the tune queries' where nothing judges, by torch's logits; by those of
+the file, which differ a little, the gate asks for `MIN_SHARE`."""
 HOPELESS: Final = 0.25
 """A candidate is dropped where its gain on the tune queries is below 0 at this level: they are few, and the gate,
 which is asked next, has five times as many."""
@@ -69,7 +71,7 @@ class Trained:
 
     @property
     def is_admissible(self) -> bool:
-        """Whether the gate would look at its gain at all, as far as the tune queries can tell."""
+        """Whether the gate would look at its gain at all, as far as one can tell by now."""
         return self.effective_share >= ADMISSIBLE_SHARE and not self.forgets
 
 
@@ -96,16 +98,18 @@ def climb(
     golden: GoldenSet,
     temperature: float,
     seed: int,
+    shares: Shares = UNBOUNDED,
     version: str = "",
     ranks: Ranks = ALONE,
 ) -> Iterator[Trained]:
     """The candidates of a round; the champion's weights are what they were when this ends.
 
     temperature: the champion's, by which all logits are divided.
+    shares: that nobody may exceed in what a rung learns from.
     version: the champion's name, by which the other ranks fetch it.
     """
     for rung in rungs:
-        train = taught_by(split.train, replay=rung.replay)
+        train, _ = capped(taught_by(split.train, replay=rung.replay), shares)
         if not train or not split.tune:
             continue
         if len(train) < rung.min_rewards:
@@ -156,8 +160,8 @@ def _taught(
     ranks: Ranks,
 ) -> Trained:
     own = [task.examples[at] for at in ranks.share(range(len(task.examples)))]
-    asked = [*own, *split.tune, *asked_about(split.gate)]
-    needed = [*map(Listing.of_example, asked), *golden.listings]
+    scored = [*own, *split.tune, *newest_explored(split.gate)]
+    needed = [*map(Listing.of_example, scored), *golden.listings]
     with _learner(champion, task, activations, needed) as learner:
         lesson = _Lesson.of(task, learner, ranks=ranks)
         exam = Exam.of(split.tune, split.gate, golden, learner, temperature=task.temperature)

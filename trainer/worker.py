@@ -149,7 +149,7 @@ class Worker:
         settings = self._settings
         times = min(runs.decided(connection, settings.line), MANY_ROUNDS)
         wanted = settings.trainer_round_min_rewards * settings.trainer_round_growth**times
-        return min(wanted, settings.trainer_replay)
+        return min(round(wanted), settings.trainer_replay)
 
     def _arrived(self, connection: Connection, spec: RewardSpec, live: Live) -> Arrived:
         """The champion's own decisions: a round cannot judge by those of its forebears."""

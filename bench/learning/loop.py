@@ -17,6 +17,7 @@ from bench.learning.worlds import Floats, Question, World, value
 from contract.policy import Policy, choose
 from contract.records import Decision
 from trainer import gate, readers, replay
+from trainer.caps import UNBOUNDED, Shares
 from trainer.examples import Example
 from trainer.gate import Answer, Kind, Verdict
 from trainer.ladder import Rung, rung
@@ -82,6 +83,11 @@ class Loop:
     @classmethod
     def of(cls, world: World, arm: Arm, studio: Studio, *, seed: int) -> Self:
         return cls(world=world, arm=arm, studio=studio, seed=seed, champion=studio.start)
+
+    @property
+    def shares(self) -> Shares:
+        """That nobody may exceed in what a rung learns from."""
+        return UNBOUNDED
 
     def events(self, total: int) -> Iterator[int]:
         """Answers one question after the other; yields how many were, whenever a round is due."""
@@ -174,6 +180,7 @@ class Loop:
                 golden=self.studio.golden,
                 temperature=self.champion.temperature,
                 seed=self.seed + self.round,
+                shares=self.shares,
             )
 
     def judged(

@@ -29,9 +29,9 @@ from bench.learning.studio import Studio
 from bench.learning.worlds import Floats, Question, World
 from contract.records import Source
 from trainer import agreement, caps
+from trainer.caps import UNBOUNDED, Shares
 from trainer.estimators import mean
 from trainer.examples import Example, Origin
-from trainer.ladder import replays
 from trainer.settings import TrainerSettings
 from trainer.splits import Split
 
@@ -59,6 +59,10 @@ class Poisoned(Loop):
     suspected: list[Origin] = field(default_factory=list)
     """In the round that is on."""
 
+    @property
+    def shares(self) -> Shares:
+        return SETTINGS.shares if self.defended else UNBOUNDED
+
     def answered(
         self, question: Question, *, number: int, rng: np.random.Generator
     ) -> Example | None:
@@ -83,9 +87,7 @@ class Poisoned(Loop):
                 tune=tuple(agreement.believed(sides.tune, found)),
                 gate=tuple(agreement.believed(sides.gate, found)),
             ),
-            replays=replays(SETTINGS),
-            source_share=SETTINGS.trainer_source_share,
-            tenant_share=SETTINGS.trainer_tenant_share,
+            self.shares,
         )[0]
 
     def learn(self) -> dict[str, Any]:

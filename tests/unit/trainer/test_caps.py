@@ -1,15 +1,14 @@
 from collections import Counter
 from dataclasses import replace
-from uuid import UUID
 
 import numpy as np
 import pytest
 
 from contract.records import Source
 from tests import trainees
-from trainer.caps import capped, level, within
+from trainer.caps import Shares, capped, level, within
 from trainer.examples import Origin, Skipped
-from trainer.splits import Split, taught_by
+from trainer.splits import Split
 
 RNG = np.random.default_rng(0)
 
@@ -34,19 +33,12 @@ def crowd(number, each=1):
     return of_sources(**{f"user-{at}": each for at in range(number)})
 
 
-def in_order(*examples):
-    return tuple(
-        replace(each, decision=replace(each.decision, id=UUID(int=number)))
-        for number, each in enumerate(examples)
-    )
-
-
 def by_source(examples):
     return Counter(next(iter(each.origins)).id for each in examples)
 
 
 def left(examples, *, source_share=0.1, tenant_share=1.0):
-    return capped(examples, source_share=source_share, tenant_share=tenant_share)
+    return capped(examples, Shares(source=source_share, tenant=tenant_share))
 
 
 def test_a_source_holds_at_most_its_share_of_what_is_left():
@@ -142,10 +134,6 @@ def test_the_level_is_the_highest_at_which_nobody_holds_more_than_the_share(held
         assert found == max(held) or largest(found + 1) > share
 
 
-def bounded(sides, *replays):
-    return within(sides, replays=replays, source_share=0.1, tenant_share=0.5)
-
-
 def test_each_side_of_a_round_is_within_the_shares():
     flood = of_sources(flood=60)
     sides = Split(
@@ -154,7 +142,7 @@ def test_each_side_of_a_round_is_within_the_shares():
         gate=(*flood[40:], *crowd(18)),
     )
 
-    capped_sides, skipped = bounded(sides, 1000)
+    capped_sides, skipped = within(sides, Shares(source=0.1, tenant=0.5))
 
     held = [by_source(side)["flood"] for side in (capped_sides.train, capped_sides.tune)]
     # x <= .1 (x + 36): 4.  x <= .1 (x + 27): 3.
@@ -163,21 +151,3 @@ def test_each_side_of_a_round_is_within_the_shares():
     assert by_source(capped_sides.gate)["flood"] == 20
     assert skipped == {Skipped.OVER_SOURCE_SHARE: 16 + 17}
     assert capped_sides.train == tuple(each for each in sides.train if each in capped_sides.train)
-
-
-def test_so_is_whatever_a_rung_is_taught_by():
-    old = [replace(each, fresh=False) for each in (*crowd(100, each=4), *of_sources(flood=40))]
-    sides = Split(train=in_order(*old, *of_sources(flood=5), *crowd(45)), tune=(), gate=())
-
-    def held(train, replay):
-        taught = taught_by(train, replay=replay)
-        return by_source(taught)["flood"], len(taught)
-
-    # Of all the flood holds less than a tenth, of what is fresh a tenth, of the newest 90 half.
-    assert [held(sides.train, replay) for replay in (490, 0, 90)] == [(45, 490), (5, 50), (45, 90)]
-    assert bounded(sides, 490, 0) == (sides, {})
-    left, skipped = bounded(sides, 490, 0, 90)
-
-    # x <= .1 (x + 45): 5. What is left out makes room for older ones.
-    assert held(left.train, 90) == (5, 90)
-    assert skipped == {Skipped.OVER_SOURCE_SHARE: 40}

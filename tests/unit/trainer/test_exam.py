@@ -9,7 +9,7 @@ from tests import trainees
 from trainer.activations import Activations
 from trainer.estimators import effective_share
 from trainer.evidence import gather
-from trainer.exam import MANY, Exam, asked_about
+from trainer.exam import MOST_ASKED, Exam, newest_explored
 from trainer.golden import GoldenSet
 from trainer.learner import Capacity, Learner
 from trainer.model import Reranker
@@ -68,18 +68,20 @@ def test_the_rewards_of_what_the_gate_will_ask_are_not_looked_at():
     assert examined(models[0], tune, judging) == examined(models[1], tune, unknown)
 
 
-def test_of_many_decisions_the_newest_say_whether_the_gate_could_judge():
-    (first, *_), count = decisions(trainees.reranker(), 1, seed=0), MANY + 2
-    log = [
-        replace(first, decision=replace(first.decision, id=UUID(int=number)))
-        for number in range(count)
+def test_of_many_decisions_the_newest_explored_ones_tell_an_effective_share():
+    log = decisions(trainees.reranker(), 20, seed=0)
+    explored = next(each for each in log if each.decision.choice.explored)
+    greedy = next(each for each in log if not each.decision.choice.explored)
+    many = [
+        replace(each, decision=replace(each.decision, id=UUID(int=number)))
+        for number, each in enumerate([explored] * (MOST_ASKED + 2) + [greedy])
     ]
 
-    assert asked_about(log[::-1]) == log[2:]
+    assert newest_explored(many[::-1]) == many[2:-1]
 
 
 def test_where_nothing_judges_the_tune_queries_are_asked():
     models = [trainees.reranker() for _ in range(2)]
-    tune = decisions(models[0], 30, seed=0)
+    tune = newest_explored(decisions(models[0], 30, seed=0))
 
     assert examined(models[0], tune, []) == examined(models[1], tune, tune)

@@ -1,21 +1,25 @@
-from dataclasses import replace
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 import numpy as np
 import pytest
 import torch
 
-from contract.records import Candidate
+from contract.records import Candidate, Source
 from tests import trainees
 from trainer.activations import Activations
+from trainer.caps import Shares
 from trainer.estimators import Estimate
+from trainer.examples import Origin
 from trainer.gate import Judged
 from trainer.golden import GoldenSet
 from trainer.ladder import Rung
 from trainer.learner import Capacity, Learner
 from trainer.objective import Objective
-from trainer.splits import split
-from trainer.train import Trained, best, climb
+from trainer.ranks import Ranks
+from trainer.splits import Split, split
+from trainer.train import Task, Trained, best, climb
 
 LAST_LAYER = Rung(
     capacity=Capacity.LAST_LAYER, lr=3e-3, epochs=2, kls=(0.1,), objective=Objective(), batch=32
@@ -32,6 +36,17 @@ UNSPOILABLE = GoldenSet(
     ]
 )
 """Whatever the order, it is right."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noting(Ranks):
+    """A rank alone that notes what it was given to train."""
+
+    noted: list[Task] = field(default_factory=list)
+
+    def together(self, task):
+        self.noted.append(task)
+        return nullcontext()
 
 
 @pytest.fixture(autouse=True)
@@ -192,6 +207,35 @@ def test_a_rung_without_replay_makes_nothing_of_what_is_not_fresh():
     assert [each.capacity for each in trained] == [Capacity.FUSION]
 
 
+def test_of_what_a_rung_learns_from_no_source_holds_more_than_its_share():
+    model = trainees.reranker()
+    log = trainees.log(model, reward=first_is_new, decisions=200)
+    origins = [f"user-{number % 40}" for number in range(180)] + ["flood"] * 20
+    heard = [
+        replace(each, fresh=False, origins=frozenset([Origin("default", Source.END_USER, name)]))
+        for each, name in zip(log, origins, strict=True)
+    ]
+    sides = Split(train=tuple(heard), tune=tuple(log[:50]), gate=())
+    ranks = Noting()
+
+    climbed = climb(
+        model,
+        sides,
+        rungs=[replace(FUSION, replay=60)],
+        activations=Activations(model, trainees.tokenizer(), pad_id=0, max_bytes=1 << 26),
+        golden=UNSPOILABLE,
+        temperature=1.0,
+        seed=0,
+        shares=Shares(source=0.1),
+        ranks=ranks,
+    )
+
+    assert len(list(climbed)) <= 1
+    (task,) = ranks.noted
+    # Of all 200 the flood holds a tenth, of the newest 60 a third: x <= .1 (x + 40), x <= 4.
+    assert len(task.examples) == 44
+
+
 def test_what_is_not_fresh_tunes_nothing():
     model = trainees.reranker()
     examples = trainees.log(model, reward=first_is_new, decisions=200)
@@ -239,6 +283,19 @@ def test_activations_that_are_kept_ahead_fit_the_budget_and_older_ones_make_room
 
     assert list(cache._kept) == [first, third]
     assert cache._left_bytes == 0
+
+
+def test_what_is_kept_ahead_without_making_room_takes_only_what_is_left():
+    model, tokenizer = trainees.reranker(), trainees.tokenizer()
+    first, second, third = (("sun", word) for word in ("old", "cat", "dog"))
+    (pair,) = tokenizer.pairs("sun", ["old"])
+    size = len(pair.ids) * model.encoder.config.hidden_size * 2
+    cache = Activations(model, tokenizer, pad_id=0, max_bytes=2 * size)
+
+    cache.keep([first])
+    cache.keep([second, third], makes_room=False)
+
+    assert list(cache._kept) == [first, second]
 
 
 def test_the_head_over_cached_activations_is_the_whole_model():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from contract.policy import Policy
 from contract.records import Candidate, Source
 from tests import trainees
 from trainer.activations import Activations
@@ -65,17 +66,22 @@ def first_is_anything(documents):
     return 0.5
 
 
-def train(model, examples, *rungs, seed=0, golden=UNSPOILABLE):
+def train(model, examples, *rungs, **more):
+    return climbed(model, sides(examples), *rungs, **more)
+
+
+def climbed(model, sides, *rungs, seed=0, golden=UNSPOILABLE, **more):
     activations = Activations(model, trainees.tokenizer(), pad_id=0, max_bytes=1 << 26)
     return list(
         climb(
             model,
-            sides(examples),
+            sides,
             rungs=rungs,
             activations=activations,
             golden=golden,
             temperature=1.0,
             seed=seed,
+            **more,
         )
     )
 
@@ -215,22 +221,16 @@ def test_of_what_a_rung_learns_from_no_source_holds_more_than_its_share():
         replace(each, fresh=False, origins=frozenset([Origin("default", Source.END_USER, name)]))
         for each, name in zip(log, origins, strict=True)
     ]
-    sides = Split(train=tuple(heard), tune=tuple(log[:50]), gate=())
     ranks = Noting()
 
-    climbed = climb(
+    climbed(
         model,
-        sides,
-        rungs=[replace(FUSION, replay=60)],
-        activations=Activations(model, trainees.tokenizer(), pad_id=0, max_bytes=1 << 26),
-        golden=UNSPOILABLE,
-        temperature=1.0,
-        seed=0,
+        Split(train=tuple(heard), tune=tuple(log[:50]), gate=()),
+        replace(FUSION, replay=60),
         shares=Shares(source=0.1),
         ranks=ranks,
     )
 
-    assert len(list(climbed)) <= 1
     (task,) = ranks.noted
     # Of all 200 the flood holds a tenth, of the newest 60 a third: x <= .1 (x + 40), x <= 4.
     assert len(task.examples) == 44
@@ -333,6 +333,18 @@ def test_of_the_attempts_that_the_gate_would_look_at_the_one_that_gains_most_is_
     assert best([near, far, nearest, forgetful]) is near
     assert not far.is_admissible  # .25 is asked by torch's logits, .2 by the file's
     assert not forgetful.is_admissible
+
+
+def test_what_the_gate_could_not_judge_makes_no_candidate():
+    model = trainees.reranker()
+    examples = trainees.log(model, reward=first_is_new, decisions=400)
+    ungated = split(examples, champion="tiny", tune_share=0.2, gate_share=0.0)
+    # A policy so sure of itself shows next to nothing of what another one would.
+    sure = Policy(epsilon=1.0, temperature=0.02)
+    gated = trainees.log(model, reward=first_is_new, decisions=100, seed=1, rule=sure)
+
+    assert len(climbed(model, ungated, LAST_LAYER)) == 1
+    assert climbed(model, replace(ungated, gate=tuple(gated)), LAST_LAYER) == []
 
 
 def test_what_forgets_the_golden_set_makes_no_candidate():

@@ -12,7 +12,7 @@ from sqlalchemy import select, text
 from contract.store import Store
 from contract.tables import promotions, training_runs
 from tests import models, trainees, workbench
-from trainer import evaluations, export, gate, join, publish, runs, train
+from trainer import evaluations, exam, export, gate, join, publish, runs
 from trainer.candidates import Workshop
 from trainer.estimators import Estimate, Evidence
 from trainer.gate import Answer, Kind, Verdict
@@ -49,7 +49,7 @@ def convinced(*_: Any, **__: Any) -> Verdict:
 
 def believe() -> None:
     """These tests are about what a round survives, not about what it finds."""
-    vars(train)["delta_beta_ips"] = promising
+    vars(exam)["delta_beta_ips"] = promising
     vars(gate)["offline"] = convinced
 
 
@@ -80,7 +80,7 @@ def exported(tmp_path_factory):
 def test_a_killed_round_is_taken_up_and_counts_everything_once(
     step, exported, processes, database_url, redis_url, engine, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(train, "delta_beta_ips", promising)
+    monkeypatch.setattr(exam, "delta_beta_ips", promising)
     monkeypatch.setattr(gate, "offline", convinced)
     settings = workbench.settings(database_url, redis_url, tmp_path)
     store = Store(settings.artifacts_url)

@@ -50,7 +50,10 @@ def test_no_decisions_at_all_are_refused(capsys: pytest.CaptureFixture[str]) -> 
 def test_every_setting_of_the_demo_exists_and_differs_from_the_default() -> None:
     fields = ServiceSettings.model_fields | TrainerSettings.model_fields
 
-    for name, value in SETTINGS.items():
+    # How threads wait for each other is read by torch itself.
+    ours = {name: value for name, value in SETTINGS.items() if name != "OMP_WAIT_POLICY"}
+    assert len(ours) == len(SETTINGS) - 1
+    for name, value in ours.items():
         default = fields[name.removeprefix("RANKLOOP_").lower()].default
         assert value != json.dumps(default), name
 

@@ -20,6 +20,7 @@ from service.callers import Callers
 from service.decisions import DecisionLog
 from service.failures import FailureLog
 from service.health import Health
+from service.in_time import end_overdue
 from service.keyring import Keyring
 from service.load import Loader
 from service.metrics import Metrics
@@ -112,7 +113,7 @@ async def _open(settings: ServiceSettings, metrics: Metrics, stack: AsyncExitSta
     engine, redis = _engine(settings), _redis(settings)
     # Requests that wait for Postgres hold up neither the log nor what is read of keys and models.
     background = _engine(settings)
-    for closed in (engine.dispose, background.dispose, redis.aclose):
+    for closed in (engine.dispose, background.dispose, redis.aclose, end_overdue):
         stack.push_async_callback(closed)
     log = DecisionLog(background, settings, metrics=metrics)
     await stack.enter_async_context(log.running())

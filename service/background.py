@@ -20,7 +20,7 @@ async def kept_running(work: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio
     try:
         yield task
     finally:
-        await _cancelled(task)
+        await cancelled(task)
 
 
 async def finished_within(task: asyncio.Task[Any], seconds: float) -> bool:
@@ -29,7 +29,8 @@ async def finished_within(task: asyncio.Task[Any], seconds: float) -> bool:
     return task.done()
 
 
-async def _cancelled(task: asyncio.Task[None]) -> None:
+async def cancelled(task: asyncio.Task[Any]) -> None:
+    """Cancels a task and waits for its end, three seconds at most."""
     # Once is not enough: redis-py takes a cancellation for a lost connection and connects again, and a driver may
     # wait for a database that does not answer.
     for _ in range(_CANCELLATIONS):

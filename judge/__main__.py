@@ -4,16 +4,21 @@ import asyncio
 import logging
 import signal
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
-import httpx
 from prometheus_client import start_http_server
 from pydantic import ValidationError
 
 from judge.llm import Llm
 from judge.metrics import Metrics
+from judge.opinions import Judge
+from judge.probes import Breaker
 from judge.queue import Queue
-from judge.rubric import Rubric
+from judge.rubric import Rubric, RubricRefused
+from judge.selfcheck import SelfCheck
 from judge.settings import JudgeSettings
+from judge.state import State
 from judge.worker import Worker
 
 logger = logging.getLogger("judge")
@@ -28,11 +33,16 @@ def main() -> int:
     except ValidationError as error:
         sys.stderr.write("".join(f"{problem['msg']}\n" for problem in error.errors()))
         return 2
-    asyncio.run(run(settings))
+    try:
+        rubric = Rubric.named(settings.rubric)
+    except RubricRefused as refusal:
+        sys.stderr.write(f"{refusal}\n")
+        return 2
+    asyncio.run(run(settings, rubric))
     return 0
 
 
-async def run(settings: JudgeSettings) -> None:
+async def run(settings: JudgeSettings, rubric: Rubric) -> None:
     """The whole life of the process."""
     stop = _stopped_by_signals()
     metrics = Metrics()
@@ -46,7 +56,8 @@ async def run(settings: JudgeSettings) -> None:
             await stop.wait()
         else:
             metrics.configured.set(1)
-            await work(settings, metrics, stop)
+            async with crew(settings, rubric, metrics) as worker:
+                await work(worker, stop)
     finally:
         server.shutdown()
         server.server_close()
@@ -54,22 +65,34 @@ async def run(settings: JudgeSettings) -> None:
     logger.info("judge.stopped")
 
 
-async def work(settings: JudgeSettings, metrics: Metrics, stop: asyncio.Event) -> None:
-    """As many workers as the settings say, until `stop` is set; what they have in hand is given back."""
-    queue = Queue.at(
-        str(settings.service_url),
-        rubric=Rubric.from_file(settings.rubric),
-        key=settings.api_key,
-    )
-    async with queue.client, httpx.AsyncClient() as client:
-        worker = Worker(
-            queue=queue, llm=Llm(client, settings), metrics=metrics, poll_s=settings.poll_s
-        )
-        async with asyncio.TaskGroup() as workers:
-            running = [workers.create_task(worker.run()) for _ in range(settings.concurrency)]
-            await stop.wait()
-            for each in running:
-                each.cancel()
+async def work(worker: Worker, stop: asyncio.Event) -> None:
+    """As many at once as the settings say, until `stop` is set; what they have in hand is given back."""
+    async with asyncio.TaskGroup() as workers:
+        running = [workers.create_task(worker.run()) for _ in range(worker.settings.concurrency)]
+        await stop.wait()
+        for each in running:
+            each.cancel()
+
+
+@asynccontextmanager
+async def crew(
+    settings: JudgeSettings, rubric: Rubric, metrics: Metrics | None = None
+) -> AsyncIterator[Worker]:
+    """A worker, of which any number may run at once."""
+    metrics, queue = metrics or Metrics(), Queue.at(settings, rubric)
+    with State.opened(settings.state, cap=settings.cap) as state:
+        async with queue.client, Llm.opened(settings, state) as llm:
+            judge = Judge(rubric=rubric, llm=llm, state=state)
+            checks = SelfCheck(
+                judge=judge,
+                metrics=metrics,
+                breaker=Breaker(limit=settings.probe_limit),
+                repeat_share=settings.repeat_share,
+                probe_share=settings.probe_share,
+            )
+            yield Worker(
+                queue=queue, judge=judge, checks=checks, settings=settings, metrics=metrics
+            )
 
 
 def _stopped_by_signals() -> asyncio.Event:

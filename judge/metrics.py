@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from judge.llm import Usage
+from judge.opinions import Opinion
 
 
 class Metrics:
@@ -10,28 +10,22 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.configured = Gauge(
-            "rankloop_judge_configured", "1 when there is an LLM to ask", registry=self.registry
+        self.configured = self._gauge("configured", "1 when there is an LLM to ask")
+        self.capped = self._gauge("capped", "1 while today's money is spent: nothing is leased")
+        self.spent = self._gauge("spent_today", "Spent or set aside, in the prices' currency")
+        self.breaker = self._gauge("breaker", "1 once probes fooled the judge: nothing is leased")
+        self.verdicts = self._counter("verdicts", "Verdicts posted as feedback")
+        self.unobserved = self._counter(
+            "unobserved", "Answers of which it was posted that no verdict is to be had", "reason"
         )
-        self.verdicts = Counter(
-            "rankloop_judge_verdicts", "Verdicts posted as feedback", registry=self.registry
-        )
-        self.failures = Counter(
-            "rankloop_judge_failures",
-            "Tasks given back without a verdict",
-            registry=self.registry,
-        )
-        self.service_errors = Counter(
-            "rankloop_judge_service_errors",
-            "Calls to the service that failed",
-            registry=self.registry,
-        )
-        self.tokens = Counter(
-            "rankloop_judge_tokens",
-            "Tokens that the LLM counted",
-            ["kind"],
-            registry=self.registry,
-        )
+        self.failures = self._counter("failures", "Opinions that the LLM did not give", "kind")
+        self.given_back = self._counter("given_back", "Tasks given back without a verdict")
+        self.service_errors = self._counter("service_errors", "Calls to the service that failed")
+        self.remembered = self._counter("remembered", "Opinions that had been paid for before")
+        self.tokens = self._counter("tokens", "Tokens that the LLM counted", "kind")
+        self.repeats = self._counter("repeats", "Answers judged a second time")
+        self.flips = self._counter("flips", "Second verdicts on the other side of one half")
+        self.probes = self._counter("probes", "Worthless texts slipped in", "attack", "outcome")
         self.latency = Histogram(
             "rankloop_judge_verdict_seconds",
             "From the lease to the verdict",
@@ -39,6 +33,16 @@ class Metrics:
             registry=self.registry,
         )
 
-    def count_tokens(self, usage: Usage) -> None:
-        self.tokens.labels("prompt").inc(usage.prompt_tokens or 0)
-        self.tokens.labels("completion").inc(usage.completion_tokens or 0)
+    def count(self, opinion: Opinion) -> None:
+        """What an opinion took."""
+        if opinion.remembered:
+            self.remembered.inc()
+            return
+        self.tokens.labels("prompt").inc(opinion.usage.prompt_tokens or 0)
+        self.tokens.labels("completion").inc(opinion.usage.completion_tokens or 0)
+
+    def _gauge(self, name: str, about: str) -> Gauge:
+        return Gauge(f"rankloop_judge_{name}", about, registry=self.registry)
+
+    def _counter(self, name: str, about: str, *labels: str) -> Counter:
+        return Counter(f"rankloop_judge_{name}", about, labels, registry=self.registry)

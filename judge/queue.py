@@ -1,20 +1,27 @@
-"""The judge's side of the service's queue: lease a task, post the verdict, or give the task back."""
+"""The judge's side of the service's queue: lease a task, post what was found, or give the task back."""
 
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 from uuid import UUID
 
 import httpx
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel
 
-from judge.llm import Opinion
+from judge.case import Case
 from judge.rubric import Rubric
+from judge.settings import JudgeSettings
 
 logger = logging.getLogger(__name__)
 
 TIMEOUT_S: Final = 10.0
 MAX_ERROR: Final = 500
+SAID_BEFORE: Final = "urn:rankloop:KeyReused"
+
+
+class NotStored(Exception):
+    """The service refused a verdict; the message says why."""
 
 
 class Document(BaseModel):
@@ -31,11 +38,33 @@ class Task(BaseModel):
     documents: list[Document]
     """What the LLM read, in the order in which it read it."""
     answer: str
+    reference: str | None
     sampling_probability: float
+    attempts_left: int
+    """How often it may be leased again."""
+
+    def case(self) -> Case:
+        """What a judge may know of it."""
+        return Case(
+            query=self.query,
+            documents=[document.text for document in self.documents],
+            answer=self.answer,
+            reference=self.reference,
+        )
 
 
 class _Leased(BaseModel):
     tasks: list[Task]
+
+
+class _Result(BaseModel):
+    status: str
+    type: str | None = None
+    detail: str | None = None
+
+
+class _Results(BaseModel):
+    results: list[_Result]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,34 +75,38 @@ class Queue:
     """
 
     client: httpx.AsyncClient
-    rubric: Rubric
+    asking: Mapping[str, Any]
+    """Of every lease: for which rubric, how old answers are, and which are sampled."""
 
     @classmethod
-    def at(cls, url: str, *, rubric: Rubric, key: SecretStr | None = None) -> Self:
+    def at(cls, settings: JudgeSettings, rubric: Rubric) -> Self:
+        key = settings.api_key
         headers = {} if key is None else {"Authorization": f"Bearer {key.get_secret_value()}"}
         client = httpx.AsyncClient(
-            base_url=url, headers=headers, timeout=TIMEOUT_S, trust_env=False
+            base_url=str(settings.service_url), headers=headers, timeout=TIMEOUT_S, trust_env=False
         )
-        return cls(client=client, rubric=rubric)
+        asking = {
+            "rubric": rubric.reference(),
+            "settle_s": settings.settle_s,
+            "sampling": settings.sampling.model_dump(),
+        }
+        return cls(client=client, asking=asking)
 
     async def lease(self) -> Task | None:
         """The next answer that waits, if any does."""
-        body = {"n": 1, "rubric": self.rubric.reference()}
-        response = await self.client.post("/v1/judge/lease", json=body)
+        response = await self.client.post("/v1/judge/lease", json={"n": 1, **self.asking})
         response.raise_for_status()
         return next(iter(_Leased.model_validate_json(response.content).tasks), None)
 
-    async def post(self, task: Task, opinion: Opinion) -> None:
-        """The feedback is the acknowledgement. One verdict for each answer and rubric: a repeat changes nothing."""
-        response = await self.client.post(
-            "/v1/feedback",
-            json=self._feedback(task, opinion),
-            headers={"Idempotency-Key": f"{self.rubric.id}@{self.rubric.version}"},
-        )
-        if _said_before(response):
-            logger.info("verdict.repeated decision=%s", task.decision_id)
-            return
+    async def post(self, items: Sequence[Mapping[str, Any]]) -> None:
+        """Feedback, which is the acknowledgement; of what was said before the first stands.  Raises `NotStored`."""
+        response = await self.client.post("/v1/feedback/batch", json={"items": items})
         response.raise_for_status()
+        for result in _Results.model_validate_json(response.content).results:
+            if result.type == SAID_BEFORE:
+                logger.info("verdict.repeated")
+            elif result.status == "refused":
+                raise NotStored(f"{result.type}: {result.detail}")
 
     async def give_back(self, task: Task, reason: str) -> None:
         """Another judge may try."""
@@ -81,30 +114,3 @@ class Queue:
             f"/v1/judge/lease/{task.lease_id}/nack", json={"error": reason[:MAX_ERROR]}
         )
         response.raise_for_status()
-
-    def _feedback(self, task: Task, opinion: Opinion) -> dict[str, Any]:
-        return {
-            "decision_id": str(task.decision_id),
-            "name": self.rubric.name,
-            "value": opinion.verdict.score,
-            "source": {"type": "LLM_JUDGE", "id": f"{self.rubric.id}@{self.rubric.version}"},
-            "rationale": opinion.verdict.rationale,
-            "judge": {
-                "rubric": {**self.rubric.reference(), "sha256": self.rubric.sha256},
-                "provider": opinion.provider,
-                "model": opinion.model,
-                "params": dict(opinion.params),
-                "mode": "answer",
-                "presentation": [document.index for document in task.documents],
-                "sampling_probability": task.sampling_probability,
-                "usage": opinion.usage.model_dump(exclude_none=True),
-            },
-        }
-
-
-def _said_before(response: httpx.Response) -> bool:
-    """Whether another judge was faster: the key is taken, with another verdict."""
-    return (
-        response.status_code == httpx.codes.UNPROCESSABLE_ENTITY
-        and b"urn:rankloop:KeyReused" in response.content
-    )

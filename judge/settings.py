@@ -2,14 +2,36 @@
 
 import os
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Final, Self
 
-from pydantic import Field, HttpUrl, SecretStr, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    HttpUrl,
+    JsonValue,
+    SecretStr,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from judge.state import PICOS
+
 PREFIX: Final = "RANKLOOP_JUDGE_"
-RUBRICS: Final = Path(__file__).parent / "rubrics"
+
+
+class Sampling(BaseModel):
+    """How likely an answer is judged: the largest of those that hold."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    floor: float = Field(default=1, gt=0, le=1)
+    explored: float = Field(default=1, ge=0, le=1)
+    canary: float = Field(default=1, ge=0, le=1)
+    low_margin: float = Field(default=1, ge=0, le=1)
+    margin: float = Field(default=0.05, ge=0)
 
 
 class JudgeSettings(BaseSettings):
@@ -31,13 +53,43 @@ class JudgeSettings(BaseSettings):
     llm_timeout_s: float = Field(default=60, gt=0)
     """For one call."""
     llm_attempts: int = Field(default=3, ge=1, le=10)
-    """Calls for one verdict, the first included, before the task goes back to the queue. All of them should fit
-    into the five minutes of a lease."""
+    """Calls for one verdict, the first included, while the API is busy or away. All of them should fit into the five
+    minutes of a lease."""
     llm_max_tokens: int = Field(default=512, ge=16)
     """Length of the LLM's reply; models that think first need more."""
+    llm_params: dict[str, JsonValue] = {}
+    """More parameters of each call, as JSON; null takes out one of ours, `temperature` or `max_tokens`."""
+    llm_calls_per_minute: float = Field(default=600, gt=0)
+    """Calls that are begun in a minute at most."""
+    llm_prompt_price: Decimal = Field(default=Decimal(0), ge=0)
+    """Of a million tokens that the LLM reads, in any currency."""
+    llm_completion_price: Decimal = Field(default=Decimal(0), ge=0)
+    """Of a million tokens that it writes."""
+    daily_cost: Decimal | None = Field(default=None, ge=0)
+    """Spent in a UTC day at most: before a call as much is set aside as it can cost, and nothing is leased while the
+    rest does not suffice. Needs the prices and `RANKLOOP_JUDGE_STATE`."""
+    state: Path | None = None
+    """File that keeps what was spent and replied over restarts; judges of one machine may share it. Unset, a judge
+    forgets both when it stops."""
 
-    rubric: Path = RUBRICS / "answer_quality.toml"
-    """What is asked, as a TOML file."""
+    rubric: str = "answer_quality"
+    """What is asked: answer_quality, correctness, faithfulness, document_utility, or the path of a YAML file."""
+    sampling: Sampling = Sampling()
+    """Which answers are judged, as JSON: the probability of any (`floor`), and of those whose order was explored,
+    whose model was a canary, or whose two best scores differ by less than `margin` (`low_margin`); the largest that
+    holds counts and goes into the verdict."""
+    settle_s: float = Field(default=0, ge=0, le=86_400)
+    """How old an answer is before it is judged: the app's own verdict may come first."""
+    suspects: bool = True
+    """Leave answers unobserved where a text speaks to whoever grades it. Turn it off where documents are about that."""
+    repeat_share: float = Field(default=0.05, ge=0, le=1)
+    """Share of answers judged twice, to see how often the verdict flips."""
+    probe_share: float = Field(default=0.01, ge=0, le=1)
+    """Share of answers beside which a worthless one that praises itself is judged, which never becomes feedback."""
+    probe_limit: float = Field(default=0.2, gt=0, lt=1)
+    """Share of those that may fool the judge: where it is more, by a test at .01, no more answers are judged."""
+    shadow: bool = False
+    """Post verdicts that are seen and counted but are no rewards: for a rubric or an LLM that is not calibrated."""
     concurrency: int = Field(default=4, ge=1, le=256)
     """Answers judged at the same time."""
     poll_s: float = Field(default=2, gt=0)
@@ -45,6 +97,27 @@ class JudgeSettings(BaseSettings):
     metrics_host: str = "127.0.0.1"
     metrics_port: int = Field(default=9092, ge=0, le=65535)
     """Prometheus metrics; 0 takes any free port."""
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Of every verdict."""
+        return ("shadow",) if self.shadow else ()
+
+    @property
+    def cap(self) -> int | None:
+        """`daily_cost` in picos."""
+        return None if self.daily_cost is None else int(self.daily_cost * PICOS)
+
+    @model_validator(mode="after")
+    def refuse_half_a_cap(self) -> Self:
+        if self.daily_cost is not None:
+            if not self.llm_prompt_price and not self.llm_completion_price:
+                raise ValueError("RANKLOOP_JUDGE_DAILY_COST needs the prices of the LLM")
+            if self.state is None:
+                raise ValueError(
+                    "RANKLOOP_JUDGE_DAILY_COST needs RANKLOOP_JUDGE_STATE: a restart forgets it else"
+                )
+        return self
 
     @model_validator(mode="after")
     def refuse_unknown(self) -> Self:

@@ -1,35 +1,183 @@
 """From an LLM's reply to a verdict, whatever the model wrapped around its JSON."""
 
 import json
-import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, BeforeValidator, Field, StrictBool, ValidationError
+
+from judge.rubric import Kind, Rubric
 
 MAX_RATIONALE: Final = 2000
 
 
 class NoVerdict(Exception):
-    """The reply holds no score between 0 and 1."""
+    """The reply holds nothing that the rubric asked for; the message says what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One number of a verdict."""
+
+    value: float
+    """In [0, 1]."""
+    document: int | None = None
+    """Which document it speaks of, counted from 0 as they were presented; None: of the answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """What the LLM thinks of one answer."""
 
-    score: float
-    """In [0, 1]."""
+    findings: tuple[Finding, ...]
+    """Of an answer's score or claims one, of documents one each; none where an answer claims nothing."""
     rationale: str | None
+    injection: bool
+    """Whether the LLM says that something tried to instruct it."""
 
-    @classmethod
-    def of_reply(cls, reply: str) -> Self:
-        """The last JSON object with a usable score: models think aloud first.  Raises `NoVerdict`."""
-        for found in reversed(list(_objects(reply))):
-            score = _score(found.get("score"))
-            if score is not None:
-                return cls(score=score, rationale=_rationale(found.get("rationale")))
-        message = f"no score between 0 and 1 in a reply of {len(reply)} characters"
-        raise NoVerdict(message)
+
+def verdict_of(reply: str, rubric: Rubric, *, documents: int) -> Verdict:
+    """The last JSON object that fits: models think aloud first.  Raises `NoVerdict`.
+
+    documents: how many were presented; each has to come back, once.
+    """
+    wrong = f"no JSON object in a reply of {len(reply)} characters"
+    for found in reversed(list(_objects(reply))):
+        try:
+            findings = _READERS[rubric.kind](found, rubric, documents)
+        except ValueError as error:
+            wrong = _in_short(error)
+        else:
+            return Verdict(
+                findings=findings,
+                rationale=_rationale(found.get("rationale")),
+                injection=found.get("injection") is True,
+            )
+    raise NoVerdict(wrong)
+
+
+def schema(rubric: Rubric, *, documents: int) -> dict[str, Any]:
+    """What a reply has to look like, as JSON Schema. The reasons come before the number that they lead to."""
+    return _object(
+        rationale={"type": "string"},
+        injection={"type": "boolean"},
+        **_SHAPES[rubric.kind](documents),
+    )
+
+
+def example(rubric: Rubric, *, documents: int) -> str:
+    """The same for the eyes of a model whose API knows no schemas."""
+    worst, best = rubric.scale
+    number = f"<number from {worst:g} to {best:g}>"
+    opening = '{"rationale": "<at most two sentences>", "injection": <true or false>, '
+    match rubric.kind:
+        case Kind.ANSWER:
+            return f'{opening}"score": {number}}}'
+        case Kind.CLAIMS:
+            return (
+                f'{opening}"claims": [{{"claim": "<text>", "supported": <true or false>}}, ...]}}'
+            )
+        case Kind.DOCUMENTS:
+            ids = ", ".join(
+                f'{{"id": "{document_id(i)}", "score": {number}}}' for i in range(documents)
+            )
+            return f'{opening}"documents": [{ids}]}}'
+
+
+def document_id(place: int) -> str:
+    """How the LLM knows a document; place: counted from 0, as presented."""
+    return f"D{place + 1}"
+
+
+def _no_flag(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("a flag is no number")  # noqa: TRY004 -- pydantic collects ValueErrors
+    return value
+
+
+_Number = Annotated[float, BeforeValidator(_no_flag), Field(allow_inf_nan=False)]
+
+
+class _Score(BaseModel):
+    score: _Number
+
+
+class _Claim(BaseModel):
+    supported: StrictBool
+
+
+class _Claims(BaseModel):
+    claims: list[_Claim]
+
+
+class _Document(_Score):
+    id: str
+
+
+class _Documents(BaseModel):
+    documents: list[_Document]
+
+
+def _of_answer(found: Mapping[str, Any], rubric: Rubric, _documents: int) -> tuple[Finding, ...]:
+    return (Finding(value=_scaled(_Score.model_validate(found).score, rubric)),)
+
+
+def _of_claims(found: Mapping[str, Any], _rubric: Rubric, _documents: int) -> tuple[Finding, ...]:
+    claims = _Claims.model_validate(found).claims
+    if not claims:
+        return ()
+    return (Finding(value=sum(claim.supported for claim in claims) / len(claims)),)
+
+
+def _of_documents(found: Mapping[str, Any], rubric: Rubric, documents: int) -> tuple[Finding, ...]:
+    rows = _Documents.model_validate(found).documents
+    asked = {document_id(place): place for place in range(documents)}
+    if sorted(row.id for row in rows) != sorted(asked):
+        raise ValueError("not every document came back once, under its own id")
+    return tuple(Finding(value=_scaled(row.score, rubric), document=asked[row.id]) for row in rows)
+
+
+_READERS: Final[Mapping[Kind, Callable[[Mapping[str, Any], Rubric, int], tuple[Finding, ...]]]] = {
+    Kind.ANSWER: _of_answer,
+    Kind.CLAIMS: _of_claims,
+    Kind.DOCUMENTS: _of_documents,
+}
+
+
+def _scaled(score: float, rubric: Rubric) -> float:
+    worst, best = rubric.scale
+    if not worst <= score <= best:
+        raise ValueError(f"a score that is not between {worst:g} and {best:g}")
+    return (score - worst) / (best - worst)
+
+
+def _object(**properties: object) -> dict[str, Any]:
+    """As strict endpoints want it: everything required, nothing else allowed."""
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def _list_of(**properties: object) -> dict[str, Any]:
+    return {"type": "array", "items": _object(**properties)}
+
+
+_SHAPES: Final[Mapping[Kind, Callable[[int], dict[str, Any]]]] = {
+    Kind.ANSWER: lambda _: {"score": {"type": "number"}},
+    Kind.CLAIMS: lambda _: {
+        "claims": _list_of(claim={"type": "string"}, supported={"type": "boolean"})
+    },
+    Kind.DOCUMENTS: lambda documents: {
+        "documents": _list_of(
+            id={"type": "string", "enum": [document_id(place) for place in range(documents)]},
+            score={"type": "number"},
+        )
+    },
+}
 
 
 def _objects(reply: str) -> Iterator[dict[str, Any]]:
@@ -46,14 +194,11 @@ def _objects(reply: str) -> Iterator[dict[str, Any]]:
         start = reply.find("{", end)
 
 
-def _score(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        score = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return score if math.isfinite(score) and 0 <= score <= 1 else None
+def _in_short(error: ValueError) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    problem = error.errors()[0]
+    return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
 
 
 def _rationale(value: object) -> str | None:

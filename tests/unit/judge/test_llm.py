@@ -1,72 +1,129 @@
+import json
 import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from decimal import Decimal
+from typing import Any
 
-import httpx
 import pytest
-from pydantic import HttpUrl, SecretStr
+from pydantic import SecretStr
 
-from judge.llm import Llm, LlmFailed, Opinion
-from judge.retries import Backoff
+from judge.llm import Completion, Llm, LlmFailed
 from judge.settings import JudgeSettings
+from judge.state import PICOS, CapReached, State
 from tests.scripted_llm import Reply, ScriptedLlm, scripted_llm
 
-AT_ONCE = Backoff(first_s=0.001)
+SCHEMA = {"type": "object"}
+PROMPT = [{"role": "user", "content": "Is it good?"}]
+PRICES = {"llm_prompt_price": Decimal(2), "llm_completion_price": Decimal(10)}
+PAID = 100 * 2_000_000 + 20 * 10_000_000
+"""For the 100 and 20 tokens that the scripted server counts, in picos."""
 
 
-async def ask(llm: ScriptedLlm, **changes: object) -> Opinion:
-    settings = JudgeSettings.model_validate(
-        {"llm_url": HttpUrl(llm.url), "llm_model": "a-judge"} | changes
-    )
-    async with httpx.AsyncClient() as client:
-        asked = Llm(client, settings, backoff=AT_ONCE)
-        return await asked.ask([{"role": "user", "content": "Is it good?"}])
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.001)
 
 
-async def test_an_opinion_says_who_gave_it_and_what_it_cost():
-    with scripted_llm(Reply(text='{"score": 0.8, "rationale": "fine"}')) as llm:
-        opinion = await ask(llm, llm_key=SecretStr("sk-1"), llm_max_tokens=99)
+@asynccontextmanager
+async def opened(
+    llm: ScriptedLlm, cap: int | None = None, **changes: Any
+) -> AsyncIterator[tuple[Llm, State]]:
+    settings = JudgeSettings.model_validate({"llm_url": llm.url, "llm_model": "a-judge"} | changes)
+    with State.opened(None, cap=cap) as state:
+        async with Llm.opened(settings, state) as asked:
+            yield asked, state
 
-    assert (opinion.verdict.score, opinion.verdict.rationale) == (0.8, "fine")
-    assert (opinion.provider, opinion.model) == ("127.0.0.1", "a-judge-2026")
-    assert (opinion.usage.prompt_tokens, opinion.usage.completion_tokens) == (100, 20)
+
+async def ask(llm: ScriptedLlm, **changes: Any) -> Completion:
+    async with opened(llm, **changes) as (asked, _):
+        return await asked.ask(PROMPT, SCHEMA)
+
+
+async def test_a_completion_says_who_wrote_it_and_what_it_took():
+    with scripted_llm(Reply(text="fine")) as llm:
+        completion = await ask(llm, llm_key=SecretStr("sk-1"), llm_max_tokens=99, **PRICES)
+
+    assert (completion.text, completion.model) == ("fine", "a-judge-2026")
+    assert (completion.usage.prompt_tokens, completion.usage.completion_tokens) == (100, 20)
+    assert completion.cost == PAID
+    assert not completion.truncated
     assert llm.requests == [
         {
             "model": "a-judge",
-            "messages": [{"role": "user", "content": "Is it good?"}],
+            "messages": PROMPT,
             "temperature": 0,
             "max_tokens": 99,
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "verdict", "strict": True, "schema": SCHEMA},
+            },
         }
     ]
-    assert llm.headers[0]["Authorization"] == "Bearer sk-1"
+    assert "Bearer sk-1" in llm.headers[0].values()
 
 
-@pytest.mark.parametrize(
-    "trouble",
-    [
-        Reply(status=429, headers={"Retry-After": "0"}),
-        Reply(status=500),
-        Reply(status=503, body=b"<html>"),
-        Reply(text="I would rather not."),
-        Reply(body=b"no json"),
-        Reply(body=b'{"choices": []}'),
-        Reply(body=b'{"choices": [{"message": {"content": null}}]}'),
-    ],
-)
-async def test_trouble_that_may_pass_is_asked_about_again(trouble: Reply):
-    with scripted_llm(trouble, Reply(text='{"score": 1}')) as llm:
-        opinion = await ask(llm)
+async def test_parameters_are_added_and_taken_out():
+    with scripted_llm(Reply()) as llm:
+        await ask(llm, llm_params={"max_tokens": None, "max_completion_tokens": 70, "seed": 1})
 
-    assert opinion.verdict.score == 1
+    sent = llm.requests[0]
+    assert (sent["max_completion_tokens"], sent["seed"], sent["temperature"]) == (70, 1, 0)
+    assert "max_tokens" not in sent
+
+
+@pytest.mark.parametrize("status", [400, 422])
+async def test_an_api_without_schemas_is_asked_without_one_and_not_with_one_again(status: int):
+    with scripted_llm(Reply(status=status), Reply(text="fine")) as llm:
+        async with opened(llm) as (asked, _):
+            first = await asked.ask(PROMPT, SCHEMA)
+            await asked.ask(PROMPT, SCHEMA)
+
+    assert first.text == "fine"
+    assert ["response_format" in request for request in llm.requests] == [True, False, False]
+
+
+async def test_a_prompt_that_is_refused_with_and_without_a_schema_says_nothing_about_schemas():
+    refused = Reply(status=400)
+    with scripted_llm(refused, refused, Reply(text="fine")) as llm:
+        async with opened(llm) as (asked, _):
+            with pytest.raises(LlmFailed, match="status_400"):
+                await asked.ask(PROMPT, SCHEMA)
+            await asked.ask(PROMPT, SCHEMA)
+
+    assert ["response_format" in request for request in llm.requests] == [True, False, True]
+
+
+@pytest.mark.parametrize("status", [408, 409, 429, 500, 503])
+async def test_trouble_that_may_pass_is_asked_about_again(status: int):
+    with scripted_llm(Reply(status=status, body=b"<html>"), Reply(text="fine")) as llm:
+        completion = await ask(llm)
+
+    assert completion.text == "fine"
     assert len(llm.requests) == 2
 
 
+async def test_a_wait_that_the_api_asks_for_is_honoured(monkeypatch: pytest.MonkeyPatch):
+    waited: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+
+    monkeypatch.setattr("openai._base_client.anyio.sleep", sleep)
+    with scripted_llm(Reply(status=429, headers={"Retry-After": "7"}), Reply()) as llm:
+        await ask(llm)
+
+    assert waited == [7.0]
+
+
 async def test_it_is_asked_so_many_times_and_not_more():
-    with scripted_llm(Reply(status=503)) as llm, pytest.raises(LlmFailed, match="status 503"):
+    with scripted_llm(Reply(status=503)) as llm, pytest.raises(LlmFailed, match="status_503"):
         await ask(llm, llm_attempts=3)
 
     assert len(llm.requests) == 3
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404])
+@pytest.mark.parametrize("status", [401, 403, 404])
 async def test_what_will_not_pass_is_not_asked_about_again(status: int):
     with scripted_llm(Reply(status=status)) as llm, pytest.raises(LlmFailed, match=str(status)):
         await ask(llm)
@@ -77,7 +134,7 @@ async def test_what_will_not_pass_is_not_asked_about_again(status: int):
 async def test_a_server_that_does_not_answer_in_time_failed():
     never = threading.Event()
     with scripted_llm(Reply(wait_for=never)) as llm:
-        with pytest.raises(LlmFailed, match="ReadTimeout"):
+        with pytest.raises(LlmFailed, match=r"timeout: no reply in 0\.05 s"):
             await ask(llm, llm_timeout_s=0.05, llm_attempts=2)
         never.set()
 
@@ -86,5 +143,81 @@ async def test_a_server_that_is_not_there_failed():
     with scripted_llm(Reply()) as gone:
         pass
 
-    with pytest.raises(LlmFailed, match="ConnectError"):
+    with pytest.raises(LlmFailed, match="connection: ConnectError"):
         await ask(gone, llm_attempts=2)
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        (b"no json", "malformed"),
+        (b'{"choices": []}', "malformed"),
+        (b'{"choices": [{"message": {"content": null}}]}', "malformed"),
+        (b'{"choices": [{"message": {"refusal": "I may not."}}]}', "refused"),
+        (b'{"choices": [{"message": {}, "finish_reason": "content_filter"}]}', "refused"),
+    ],
+)
+async def test_a_reply_that_is_no_completion_is_named(said: bytes, kind: str):
+    with scripted_llm(Reply(body=said)) as llm, pytest.raises(LlmFailed) as failure:
+        await ask(llm)
+
+    assert failure.value.kind == kind
+
+
+async def test_a_reply_that_was_cut_off_says_so():
+    cut = {"choices": [{"message": {"content": "{"}, "finish_reason": "length"}]}
+    with scripted_llm(Reply(body=json.dumps(cut).encode())) as llm:
+        assert (await ask(llm)).truncated
+
+
+# What a call may cost at most: the prompt's 11 bytes and the template's 64 tokens at 2 each, 16 tokens at 10 each.
+BOUND = (11 + 64) * 2_000_000 + 16 * 10_000_000
+SMALL: dict[str, Any] = {"llm_attempts": 1, "llm_max_tokens": 16, **PRICES}
+
+
+async def test_a_call_that_the_rest_of_the_day_does_not_pay_for_is_not_made():
+    with scripted_llm(Reply()) as llm:
+        async with opened(llm, cap=BOUND - 1, **SMALL) as (asked, _):
+            assert asked.can_pay()
+            with pytest.raises(CapReached):
+                await asked.ask(PROMPT, SCHEMA)
+            assert not asked.can_pay()
+
+    assert llm.requests == []
+
+
+async def test_what_is_set_aside_is_settled_by_the_apis_own_count():
+    with scripted_llm(Reply()) as llm:
+        async with opened(llm, cap=BOUND, **SMALL) as (asked, state):
+            await asked.ask(PROMPT, SCHEMA)
+            spent = state.spent()
+
+    # 100 tokens at 2 and 20 at 10 a million: .0004.
+    assert spent == PAID
+    assert spent / PICOS == pytest.approx(0.0004)
+
+
+@pytest.mark.parametrize(
+    ("reply", "cost"),
+    [
+        (Reply(status=500), 0),
+        (Reply(body=b'{"choices": [{"message": {"content": "x"}}]}'), BOUND),
+        (Reply(body=b"cut of"), BOUND),
+    ],
+)
+async def test_a_refusal_is_free_and_what_nobody_counted_costs_what_was_set_aside(
+    reply: Reply, cost: int
+):
+    with scripted_llm(reply) as llm:
+        async with opened(llm, **SMALL) as (asked, state):
+            with suppress(LlmFailed):
+                await asked.ask(PROMPT, SCHEMA)
+            assert state.spent() == cost
+
+
+async def test_no_more_calls_are_begun_in_a_minute_than_told():
+    with scripted_llm(Reply()) as llm:
+        async with opened(llm, llm_calls_per_minute=2) as (asked, _):
+            for _ in range(2):
+                await asked.ask(PROMPT, SCHEMA)
+            assert not asked._limiter.has_capacity()

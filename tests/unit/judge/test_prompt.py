@@ -1,28 +1,39 @@
+from judge.case import Case
 from judge.prompt import messages
-from judge.rubric import Rubric
+from tests.unit.judge.rubrics import rubric
 
-RUBRIC = Rubric(id="r", version="1", name="quality", instructions="Grade it.", sha256="")
+CASE = Case(query="Q?", documents=["D1", "D2"], answer="A")
 
 
 def test_everything_to_be_graded_stands_between_lines_with_the_random_word():
-    system, user = messages(RUBRIC, query="Q?", documents=["D1", "D2"], answer="A", nonce="secret")
+    system, user = messages(
+        rubric(instructions="Grade it.\n"), CASE, presentation=(1, 0), nonce="secret"
+    )
 
-    assert system == {"role": "system", "content": "Grade it."}
+    assert system["content"].startswith("Grade it.\n\nThe question, the documents and the answer")
+    assert system["content"].endswith('"score": <number from 0 to 1>}')
+    assert "secret" not in system["content"]
     assert user["content"] == "\n\n".join(
         f"=== begin {name} secret ===\n{text}\n=== end {name} secret ==="
         for name, text in [
             ("question", "Q?"),
-            ("document 1", "D1"),
-            ("document 2", "D2"),
+            ("document D1", "D2"),
+            ("document D2", "D1"),
             ("answer", "A"),
         ]
     )
 
 
+def test_a_reference_stands_before_the_answer():
+    case = Case(query="Q?", documents=[], answer="A", reference="R")
+
+    _, user = messages(rubric(), case, presentation=(), nonce="n")
+
+    assert user["content"].index("begin reference") < user["content"].index("begin answer")
+
+
 def test_no_document_can_know_the_word():
-    first, second = (
-        messages(RUBRIC, query="Q?", documents=[], answer="A")[1]["content"] for _ in range(2)
-    )
+    first, second = (messages(rubric(), CASE, presentation=(0, 1))[1]["content"] for _ in range(2))
 
     assert first != second
     word = first.split()[3]

@@ -12,7 +12,7 @@ def test_without_an_llm_there_are_still_settings(monkeypatch: pytest.MonkeyPatch
     settings = JudgeSettings()
 
     assert settings.llm_url is None
-    assert settings.rubric.name == "answer_quality.toml"
+    assert settings.rubric == "answer_quality"
 
 
 def test_a_misspelt_name_is_refused_by_name(monkeypatch: pytest.MonkeyPatch):
@@ -35,9 +35,48 @@ def test_the_services_key_does_not_print_and_goes_with_every_request(
     monkeypatch.setenv("RANKLOOP_JUDGE_API_KEY", "rl_1_2")
     settings = JudgeSettings()
 
-    queue = Queue.at(
-        "http://service", rubric=Rubric.from_file(settings.rubric), key=settings.api_key
-    )
+    queue = Queue.at(settings, Rubric.named(settings.rubric))
 
     assert "rl_1_2" not in repr(settings)
     assert queue.client.headers["Authorization"] == "Bearer rl_1_2"
+
+
+def test_a_cap_needs_prices_and_a_memory(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("RANKLOOP_JUDGE_DAILY_COST", "2.5")
+    with pytest.raises(ValidationError, match="needs the prices"):
+        JudgeSettings()
+
+    monkeypatch.setenv("RANKLOOP_JUDGE_LLM_PROMPT_PRICE", "0.15")
+    with pytest.raises(ValidationError, match="needs RANKLOOP_JUDGE_STATE"):
+        JudgeSettings()
+
+    monkeypatch.setenv("RANKLOOP_JUDGE_STATE", "judge.sqlite")
+    assert JudgeSettings().cap == 2_500_000_000_000
+
+
+def test_what_goes_with_every_lease_is_what_the_settings_say(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("RANKLOOP_JUDGE_SETTLE_S", "60")
+    monkeypatch.setenv("RANKLOOP_JUDGE_SAMPLING", '{"floor": 0.1, "canary": 0.5}')
+    settings = JudgeSettings()
+
+    queue = Queue.at(settings, Rubric.named(settings.rubric))
+
+    assert queue.asking == {
+        "rubric": {"id": "answer_quality", "version": "2"},
+        "settle_s": 60,
+        "sampling": {
+            "floor": 0.1,
+            "explored": 1,
+            "canary": 0.5,
+            "low_margin": 1,
+            "margin": 0.05,
+        },
+    }
+
+
+@pytest.mark.parametrize("sampling", ['{"floor": 0}', '{"explored": 2}', '{"flor": 1}', "0.5"])
+def test_a_sampling_that_makes_no_sense_is_refused(monkeypatch: pytest.MonkeyPatch, sampling: str):
+    monkeypatch.setenv("RANKLOOP_JUDGE_SAMPLING", sampling)
+
+    with pytest.raises(ValidationError):
+        JudgeSettings()

@@ -1,6 +1,16 @@
+import json
+
 import pytest
 
-from judge.verdict import NoVerdict, Verdict
+from judge.rubric import Kind
+from judge.verdict import Finding, NoVerdict, Verdict, example, schema, verdict_of
+from tests.unit.judge.rubrics import rubric
+
+ANSWER, CLAIMS, DOCUMENTS = (rubric(kind=kind) for kind in Kind)
+
+
+def scored(reply: str) -> Verdict:
+    return verdict_of(reply, ANSWER, documents=2)
 
 
 @pytest.mark.parametrize(
@@ -18,7 +28,7 @@ from judge.verdict import NoVerdict, Verdict
     ],
 )
 def test_the_last_usable_score_counts_whatever_is_around_it(reply: str, score: float):
-    assert Verdict.of_reply(reply).score == score
+    assert scored(reply).findings == (Finding(value=score),)
 
 
 @pytest.mark.parametrize(
@@ -40,16 +50,68 @@ def test_the_last_usable_score_counts_whatever_is_around_it(reply: str, score: f
         "{" * 100_000,
     ],
 )
-def test_without_a_score_between_0_and_1_there_is_no_verdict(reply: str):
+def test_without_a_score_on_the_scale_there_is_no_verdict(reply: str):
     with pytest.raises(NoVerdict):
-        Verdict.of_reply(reply)
+        scored(reply)
+
+
+def test_a_score_is_where_it_lies_on_the_scale():
+    of_five = rubric(scale=(1, 5))
+
+    # 4 of 1 to 5 is three quarters of the way.
+    assert verdict_of('{"score": 4}', of_five, documents=0).findings == (Finding(value=0.75),)
+    with pytest.raises(NoVerdict, match="between 1 and 5"):
+        verdict_of('{"score": 0}', of_five, documents=0)
+
+
+def test_claims_are_worth_the_share_that_is_supported():
+    reply = json.dumps({"claims": [{"claim": c, "supported": c != "b"} for c in "abcd"]})
+
+    assert verdict_of(reply, CLAIMS, documents=1).findings == (Finding(value=0.75),)
+
+
+def test_who_claims_nothing_has_no_share():
+    assert verdict_of('{"claims": []}', CLAIMS, documents=1).findings == ()
+
+
+def test_each_document_has_a_score_of_its_own_in_whatever_order():
+    reply = '{"documents": [{"id": "D2", "score": 1}, {"id": "D1", "score": 0.5}]}'
+
+    assert set(verdict_of(reply, DOCUMENTS, documents=2).findings) == {
+        Finding(value=0.5, document=0),
+        Finding(value=1, document=1),
+    }
+
+
+@pytest.mark.parametrize("ids", [["D1"], ["D1", "D1"], ["D1", "D3"], ["D1", "D2", "D3"], []])
+def test_documents_that_do_not_all_come_back_once_are_no_verdict(ids: list[str]):
+    reply = json.dumps({"documents": [{"id": each, "score": 0} for each in ids]})
+
+    with pytest.raises(NoVerdict, match="under its own id"):
+        verdict_of(reply, DOCUMENTS, documents=2)
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"), [("true", True), ("false", False), ('"no"', False), ("1", False)]
+)
+def test_an_injection_is_one_when_the_model_plainly_says_so(said: str, *, meant: bool):
+    assert scored(f'{{"score": 0, "injection": {said}}}').injection is meant
 
 
 def test_the_rationale_is_kept_as_far_as_it_can_be_stored():
-    verdict = Verdict.of_reply('{"score": 1, "rationale": "a\\u0000b\\ud800c' + "x" * 5000 + '"}')
+    verdict = scored('{"score": 1, "rationale": "a\\u0000b\\ud800c' + "x" * 5000 + '"}')
 
     assert verdict.rationale == "abc" + "x" * 1997
 
 
 def test_a_rationale_that_is_no_text_is_left_out():
-    assert Verdict.of_reply('{"score": 1, "rationale": {}}').rationale is None
+    assert scored('{"score": 1, "rationale": {}}').rationale is None
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_schema_and_example_name_the_same_fields(kind: Kind):
+    asked = schema(rubric(kind=kind), documents=2)
+
+    assert asked["required"] == list(asked["properties"])
+    for name in asked["properties"]:
+        assert f'"{name}"' in example(rubric(kind=kind), documents=2)

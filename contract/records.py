@@ -4,13 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
 
 from contract.policy import Choice, Policy
+
+SHADOW: Final = "shadow"
+"""The flag of a judge whose statements are only to be seen."""
 
 Span: TypeAlias = tuple[int, int]
 """Characters of a text: from the first up to and without the second."""
@@ -121,6 +124,8 @@ class Feedback:
     """Rubric and LLM of an LLM judge's verdict: verdicts of two of them are never mixed."""
     observation: float = 1.0
     """How likely it was that this would be said at all, as a judge that reads a share of the answers knows; else 1."""
+    shadow: bool = False
+    """Whether it is only to be seen: it is stored and counted, and changes no reward."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,8 +48,8 @@ class RewardSpec:
 def reward(spec: RewardSpec, feedback: Iterable[Feedback]) -> Reward:
     """The reward of one decision.
 
-    Corrections replace what they supersede, tombstones remove it, errors count for nothing, of an LLM judge the newest
-    version alone speaks; values are cut to [0, 1].
+    Corrections replace what they supersede, tombstones remove it, errors and what is in shadow count for nothing, of an
+    LLM judge the newest version alone speaks; values are cut to [0, 1].
     """
     rows = list(feedback)
     said = of_newest_judge(standing(rows))
@@ -82,11 +82,15 @@ def counted(spec: RewardSpec, feedback: Iterable[Feedback]) -> list[Feedback]:
 
 
 def standing(rows: Sequence[Feedback]) -> list[Feedback]:
-    """What was not taken back, superseded, or an error."""
-    replaced = {row.supersedes for row in rows if row.supersedes is not None}
+    """What was not taken back, superseded, or an error.
+
+    What is in shadow is none of it, and takes nothing back either: a judge on trial changes no reward.
+    """
+    spoken = [row for row in rows if not row.shadow]
+    replaced = {row.supersedes for row in spoken if row.supersedes is not None}
     return [
         row
-        for row in rows
+        for row in spoken
         if row.id not in replaced and not row.retracted and row.value is not None
     ]
 

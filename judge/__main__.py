@@ -15,6 +15,7 @@ from judge.metrics import Metrics
 from judge.opinions import Judge
 from judge.probes import Breaker
 from judge.queue import Queue
+from judge.refusals import in_words
 from judge.rubric import Rubric, RubricRefused
 from judge.selfcheck import SelfCheck
 from judge.settings import JudgeSettings
@@ -31,7 +32,7 @@ def main() -> int:
     try:
         settings = JudgeSettings()
     except ValidationError as error:
-        sys.stderr.write("".join(f"{problem['msg']}\n" for problem in error.errors()))
+        sys.stderr.write(f"{in_words(error)}\n")
         return 2
     try:
         rubric = Rubric.named(settings.rubric)

@@ -8,6 +8,8 @@ from typing import Annotated, Final, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError, model_validator
 
+from judge.refusals import in_words
+
 RUBRICS: Final = Path(__file__).parent / "rubrics"
 
 Line = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\n]*$")]
@@ -62,21 +64,17 @@ class Rubric(BaseModel):
         try:
             data = path.read_bytes()
             fields = yaml.safe_load(data)
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            raise RubricRefused(f"{path}: {error}") from error
+        except OSError as error:
+            raise RubricRefused(f"{path}: {error.strerror}") from error
+        except (ValueError, yaml.YAMLError) as error:
+            raise RubricRefused(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
         if not isinstance(fields, dict):
-            raise RubricRefused(f"{path}: not a mapping of fields")
+            raise RubricRefused(f"{path}: is not a mapping of fields")
         try:
             return cls.model_validate(fields | {"sha256": hashlib.sha256(data).hexdigest()})
         except ValidationError as error:
-            raise RubricRefused(f"{path}: {_first(error)}") from error
+            raise RubricRefused(f"{path}: {in_words(error)}") from error
 
     def reference(self) -> dict[str, str]:
         """How the service knows it."""
         return {"id": self.id, "version": self.version}
-
-
-def _first(error: ValidationError) -> str:
-    problem = error.errors()[0]
-    place = ".".join(map(str, problem["loc"]))
-    return f"{place}: {problem['msg']}" if place else problem["msg"]

@@ -298,6 +298,12 @@ def rewards(context: typer.Context, *, home: HomeFolder = Path(".rankloop")) -> 
     _hand_over("trainer.reward_commands", context.args, home)
 
 
+@app.command(context_settings=HANDED_ON, add_help_option=False)
+def judge(context: typer.Context, *, home: HomeFolder = Path(".rankloop")) -> None:
+    """Measure the LLM judge on answers that people judged (--help tells how)."""
+    _hand_over("judge.calibrate_command", context.args, home)
+
+
 @app.command("export-log", context_settings=HANDED_ON, add_help_option=False)
 def export_log(context: typer.Context, *, home: HomeFolder = Path(".rankloop")) -> None:
     """Write a line's rewarded decisions to a file (--help tells how)."""

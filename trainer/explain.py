@@ -28,6 +28,7 @@ class Fate(StrEnum):
     COUNTS = "counts"
     TOMBSTONE = "a tombstone: it takes another statement back"
     REPLACED = "a later statement supersedes it or takes it back"
+    SHADOW = "in shadow: stored to be seen, and no reward is made of it"
     NO_NUMBER = "an error or a text: unobserved, not zero"
     LATE = "came when the decision was closed to feedback"
     UNKNOWN_NAME = "the spec asks for no such name"
@@ -111,6 +112,7 @@ def _unheard(
     reasons = {
         Fate.LATE: row not in in_time,
         Fate.TOMBSTONE: row.retracted,
+        Fate.SHADOW: row.shadow,
         Fate.NO_NUMBER: row.value is None,
         Fate.REPLACED: row not in standing,
         Fate.UNKNOWN_NAME: row.name

@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from contract import ids
 from contract.columns import as_xid
-from contract.records import Feedback, Reward, Source
+from contract.records import SHADOW, Feedback, Reward, Source
 from contract.rewards import RewardSpec, reward
 from contract.tables import decisions, feedback, reward_specs, rewards
 
@@ -172,6 +172,7 @@ def feedback_of(
 
 
 def _record(row: Mapping[Any, Any]) -> Feedback:
+    judge = row["judge"] or {}
     return Feedback(
         id=row["feedback_id"],
         decision_id=row["decision_id"],
@@ -184,7 +185,8 @@ def _record(row: Mapping[Any, Any]) -> Feedback:
         supersedes=row["supersedes"],
         retracted=row["retracted"],
         judge=_judge(row),
-        observation=(row["judge"] or {}).get("sampling_probability") or 1.0,
+        observation=judge.get("sampling_probability") or 1.0,
+        shadow=SHADOW in judge.get("flags", ()),
     )
 
 

@@ -104,7 +104,7 @@ class Judge(Strict):
     usage: Small = Field(default_factory=dict)
     """Tokens and cost."""
     flags: list[Name] = Field(default_factory=list)
-    """What was odd about it."""
+    """What was odd about it. With `shadow` among them it is stored and seen, and no reward is made of it."""
 
 
 class Feedback(Strict):

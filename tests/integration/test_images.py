@@ -96,7 +96,7 @@ def test_the_services_own_tests_pass_without_torch(service: Image) -> None:
 
 
 def test_the_judge_image_holds_what_it_imports(judge: Image) -> None:
-    judge.run("-c", "import judge.__main__, rankloop.cli")
+    judge.run("-c", "import judge.__main__, judge.calibrate_command, rankloop.cli")
 
 
 def test_the_trainer_image_holds_what_it_imports(trainer: Image) -> None:

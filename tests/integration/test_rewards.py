@@ -154,3 +154,21 @@ def test_how_likely_a_reward_was_is_what_the_judge_says(engine, decided):
     statement = select(table.c.observation).order_by(table.c.decision_id)
     with engine.connect() as connection:
         assert list(connection.execute(statement).scalars()) == [0.25, 1.0]
+
+
+def test_a_verdict_that_is_flagged_as_shadow_is_counted_and_is_no_reward(engine, decided):
+    both, alone = decided(), decided()
+    rubric = {"rubric": {"id": "quality", "version": "1"}}
+    shadow = {"rubric": {"id": "quality", "version": "2"}, "flags": ["slow", "shadow"]}
+    for decision_id, value, judge in (
+        (both, 0.5, rubric),
+        (both, 1.0, shadow),
+        (alone, 1.0, shadow),
+    ):
+        say(engine, decision_id, value, name="quality", source_type="LLM_JUDGE", judge=judge)
+
+    derive(engine)
+
+    statement = select(table.c.reward, table.c.feedback_count).order_by(table.c.decision_id)
+    with engine.connect() as connection:
+        assert list(map(tuple, connection.execute(statement))) == [(0.5, 2), (None, 1)]

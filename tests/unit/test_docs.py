@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from judge.gold import Gold, read
 from judge.settings import JudgeSettings
 from rankloop.client import calls
 from service.settings import ServiceSettings
@@ -25,7 +26,14 @@ def test_every_setting_is_documented_and_every_documented_setting_exists():
 
 @pytest.mark.parametrize(
     "document",
-    ["README.md", "CHANGELOG.md", "docs/api.md", "docs/integrations.md", "docs/operations.md"],
+    [
+        "README.md",
+        "CHANGELOG.md",
+        "docs/api.md",
+        "docs/integrations.md",
+        "docs/judging.md",
+        "docs/operations.md",
+    ],
 )
 def test_every_file_that_a_document_links_to_exists(document):
     path = OPERATIONS.parents[1] / document
@@ -54,3 +62,14 @@ def test_the_documented_parameters_of_a_ranking_are_those_of_the_client():
     _, _, *named = inspect.signature(calls.rerank).parameters
 
     assert documented[1].split(", ") == named
+
+
+def test_the_documented_gold_file_is_one(tmp_path):
+    block = re.search(
+        r"```json\n(.*?)```", (OPERATIONS.parent / "judging.md").read_text(), re.DOTALL
+    )
+    assert block is not None
+    file = tmp_path / "gold.jsonl"
+    file.write_text(block[1])
+
+    assert [row.gold for row in read(file, Gold)] == [1.0, 0.0, 0.5]

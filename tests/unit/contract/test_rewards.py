@@ -5,7 +5,7 @@ from uuid import UUID
 import pytest
 
 from contract.records import Feedback, Source
-from contract.rewards import RewardSpec, reward
+from contract.rewards import RewardSpec, counted, reward
 
 DECISION = UUID(int=1)
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -148,3 +148,48 @@ def test_a_reward_is_as_likely_as_the_likeliest_statement_that_it_rests_on():
     assert reward(spec, rows).observation == 0.5
     assert reward(spec, [*rows, said(1.0, "thumb", observation=1.0)]).observation == 1.0
     assert reward(spec, []).observation == 1.0
+
+
+@pytest.mark.parametrize("name", ["quality", "faithfulness"])
+def test_what_is_in_shadow_is_counted_and_changes_no_reward(name):
+    heard = [verdict(0.8, "quality@1"), verdict(0.5, "grounding@1", "faithfulness")]
+    shadow = verdict(0.0, "quality@2", name, minute=9, shadow=True)
+
+    outcome = reward(SPEC, [*heard, shadow])
+
+    assert outcome.value == reward(SPEC, heard).value == pytest.approx(0.8 * 0.5)
+    assert outcome.feedback_count == 3
+
+
+def test_a_verdict_in_shadow_alone_is_unobserved_and_not_zero():
+    outcome = reward(SPEC, [verdict(0.0, "quality@1", shadow=True, observation=0.2)])
+
+    assert (outcome.value, outcome.observation) == (None, 1.0)
+
+
+def test_what_is_in_shadow_is_no_credit():
+    rows = [
+        verdict(1.0, "relevance@1", "relevance", document=0),
+        verdict(0.0, "relevance@2", "relevance", document=1, minute=9, shadow=True),
+    ]
+
+    assert reward(SPEC, rows).credits == {0: 1.0}
+
+
+def test_what_is_in_shadow_takes_nothing_back():
+    thumb = said(1.0, "thumb", source=Source.END_USER)
+    shadow = verdict(0.0, "quality@2", shadow=True, supersedes=thumb.id)
+
+    assert reward(SPEC, [thumb, shadow]).value == 1.0
+
+
+def test_a_statement_in_shadow_may_be_corrected_into_one_that_counts():
+    shadow = verdict(0.0, "quality@2", shadow=True)
+
+    assert reward(SPEC, [shadow, verdict(0.7, "quality@2", supersedes=shadow.id)]).value == 0.7
+
+
+def test_what_is_in_shadow_is_none_of_what_counts():
+    heard = verdict(0.8, "quality@1")
+
+    assert counted(SPEC, [heard, verdict(0.1, "quality@2", minute=9, shadow=True)]) == [heard]

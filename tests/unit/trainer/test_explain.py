@@ -65,6 +65,12 @@ def test_an_earlier_version_of_the_judge_does_not_count():
     assert explained(*rows) == [Fate.EARLIER_JUDGE, Fate.COUNTS]
 
 
+def test_what_is_in_shadow_says_so_and_makes_no_version_the_newest():
+    rows = [said(0.4), said(1.0, judge="quality@2", minute=9, shadow=True)]
+
+    assert explained(*rows) == [Fate.COUNTS, Fate.SHADOW]
+
+
 @pytest.mark.parametrize(
     ("row", "fate"),
     [

@@ -157,6 +157,7 @@ answers = Table(
     required("used_k", "smallint"),
     optional("used", "smallint[]"),  # request positions, where they are no prefix of what was shown
     optional("answer_text", "bigint"),
+    optional("reference_text", "bigint"),  # the right answer, where somebody knows it
     optional("citations", "smallint[]"),
     optional("model", "text"),
     optional("prompt_version", "text"),

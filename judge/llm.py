@@ -1,5 +1,6 @@
 """One call to an OpenAI-compatible chat API: repeated while that helps, paid for out of the day's budget."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -75,6 +76,8 @@ class Llm:
         self._limiter = AsyncLimiter(settings.llm_calls_per_minute, MINUTE_S)
         self._knows_schemas = True
         self._refused = 0
+        self._under_way = 0
+        self._settled = asyncio.Condition()
         self.provider = client.base_url.host
         self.params = params(settings)
 
@@ -107,7 +110,7 @@ class Llm:
     async def ask(self, messages: Sequence[Message], schema: Mapping[str, Any]) -> Completion:
         """schema: of the reply, for APIs that can hold to one.  Raises `LlmFailed`, `CapReached`."""
         bound = self._bound(messages)
-        reservation = self._reserved(bound)
+        reservation = await self._reserved(bound)
         cost = bound  # where the call is cut off, nobody knows whether it is billed
         try:
             response = await self._response(messages, schema)
@@ -128,16 +131,27 @@ class Llm:
         except openai.APIConnectionError as away:
             raise LlmFailed("connection", type(away.__cause__ or away).__name__) from away
         finally:
-            self._state.settle(reservation, cost)
+            await self._settle(reservation, cost)
 
-    def _reserved(self, bound: int) -> int:
+    async def _reserved(self, bound: int) -> int:
+        """Waits while calls of ours are under way: most give back some of what was set aside for them."""
+        async with self._settled:
+            while not self._state.has_room(bound) and self._under_way:
+                await self._settled.wait()
         try:
             reservation = self._state.reserve(bound)
         except CapReached:
             self._refused = bound
             raise
         self._refused = 0
+        self._under_way += 1
         return reservation
+
+    async def _settle(self, reservation: int, cost: int) -> None:
+        self._state.settle(reservation, cost)
+        self._under_way -= 1
+        async with self._settled:
+            self._settled.notify_all()
 
     async def _response(self, messages: Sequence[Message], schema: Mapping[str, Any]) -> _Response:
         if not self._knows_schemas:

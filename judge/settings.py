@@ -28,9 +28,9 @@ class Sampling(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     floor: float = Field(default=1, gt=0, le=1)
-    explored: float = Field(default=1, ge=0, le=1)
-    canary: float = Field(default=1, ge=0, le=1)
-    low_margin: float = Field(default=1, ge=0, le=1)
+    explored: float = Field(default=0, ge=0, le=1)
+    canary: float = Field(default=0, ge=0, le=1)
+    low_margin: float = Field(default=0, ge=0, le=1)
     margin: float = Field(default=0.05, ge=0)
 
 

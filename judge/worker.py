@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 AWAY: Final = (httpx.HTTPError, ValidationError, NotStored)
 """The service does not answer, or somebody else does, or it does not want this."""
-INJECTION: Final = "injection"
+SUSPECTED: Final = "suspected injection"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +88,7 @@ class Worker:
         opinion = await self.judge.opinion(task.case())
         self.metrics.count(opinion)
         if opinion.verdict.injection:
-            await self._unobserved(task, f"suspected {INJECTION}, says the LLM", INJECTION)
+            await self._unobserved(task, f"{SUSPECTED}: says the LLM")
             return None
         await self.queue.post(self._statements(task).of(opinion))
         self.metrics.verdicts.inc()
@@ -102,7 +102,7 @@ class Worker:
         if self.judge.rubric.kind is Kind.DOCUMENTS and not task.documents:
             return "no document was used"
         found = signs(task.case()) if self.settings.suspects else frozenset[str]()
-        return f"suspected {INJECTION}: {', '.join(sorted(found))}" if found else None
+        return f"{SUSPECTED}: {', '.join(sorted(found))}" if found else None
 
     async def _check(self, task: Task, opinion: Opinion) -> None:
         """The verdict stands, whatever becomes of the checks."""
@@ -126,8 +126,9 @@ class Worker:
             flags=(*self.settings.flags, *flags),
         )
 
-    async def _unobserved(self, task: Task, why: str, *flags: str) -> None:
-        self.metrics.unobserved.labels(why.partition(":")[0].partition(",")[0]).inc()
+    async def _unobserved(self, task: Task, why: str) -> None:
+        flags = ["injection"] if why.startswith(SUSPECTED) else []
+        self.metrics.unobserved.labels(why.partition(":")[0]).inc()
         logger.info("verdict.unobserved decision=%s reason=%s", task.decision_id, why)
         await self.queue.post(self._statements(task, flags=flags).error(why))
 

@@ -96,7 +96,7 @@ class Answers:
             "tenant": self.tenant,
             "used_k": used.k,
             "used": used.other,
-            "answer_text": await self._keep(connection, answer.text),
+            **await self._keep(connection, answer),
             "citations": answer.citations,
             "model": answer.model,
             "prompt_version": answer.prompt_version,
@@ -108,14 +108,20 @@ class Answers:
         inserted = await connection.execute(statement.returning(answers.c.decision_id))
         return inserted.first() is not None
 
-    async def _keep(self, connection: AsyncConnection, text: str | None) -> int | None:
-        """The id of the text, where texts are kept at all."""
-        if text is None or self.log_text is LogText.OFF:
-            return None
+    async def _keep(self, connection: AsyncConnection, answer: Answer) -> dict[str, int]:
+        """The ids of its texts by their column, where texts are kept at all."""
+        said = {"answer_text": answer.text, "reference_text": answer.reference}
+        given = {column: text for column, text in said.items() if text is not None}
+        if not given or self.log_text is LogText.OFF:
+            return {}
+        # Both at once: `ids` has one order for all writers within a call, and none between two.
         kept = await texts.ids(
-            connection, [text], tenant=self.tenant, keep_bodies=self.log_text is LogText.FULL
+            connection,
+            given.values(),
+            tenant=self.tenant,
+            keep_bodies=self.log_text is LogText.FULL,
         )
-        return kept[texts.sha256(text)]
+        return {column: kept[texts.sha256(text)] for column, text in given.items()}
 
     async def _must_be_the_same(
         self, connection: AsyncConnection, decision_id: UUID, answer: Answer

@@ -78,6 +78,7 @@ ANSWER: Final[dict[str, Example]] = {
         {
             "used_k": 1,
             "text": "Two years.",
+            "reference": "The warranty lasts two years.",
             "citations": [0],
             "model": "some-llm",
             "prompt_version": "7",
@@ -147,6 +148,15 @@ LEASED: Final[dict[str, Example]] = {
     "four": _example(
         "Four answers to judge",
         {"n": 4, "rubric": {"id": "helpfulness", "version": "1"}},
+    ),
+    "a tenth": _example(
+        "A tenth of the answers, and all where the order was explored or a canary answered",
+        {
+            "n": 4,
+            "rubric": {"id": "helpfulness", "version": "1"},
+            "settle_s": 60,
+            "sampling": {"floor": 0.1, "low_margin": 0.5, "margin": 0.2},
+        },
     ),
 }
 NACK: Final[dict[str, Example]] = {

@@ -151,6 +151,7 @@ def _answer(decision: Row, answer: Row, bodies: Mapping[int, str]) -> Row:
         **answer,
         "used": decision["shown"][: answer["used_k"]] if used is None else used,
         "text": bodies.get(answer["answer_text"]),
+        "reference": bodies.get(answer["reference_text"]),
     }
 
 
@@ -220,8 +221,8 @@ async def _bodies(
 ) -> Mapping[int, str]:
     """The texts that are kept."""
     wanted = {decision["query_text"], *decision["candidate_texts"]}
-    if answer is not None and answer["answer_text"] is not None:
-        wanted.add(answer["answer_text"])
+    if answer is not None:
+        wanted |= {answer["answer_text"], answer["reference_text"]} - {None}
     statement = select(texts.c.text_id, texts.c.body).where(
         texts.c.text_id.in_(wanted), texts.c.body.is_not(None)
     )

@@ -12,10 +12,12 @@ from uuid import UUID, uuid4
 from sqlalchemy import (
     ColumnElement,
     Double,
+    Exists,
     Function,
     Row,
     Select,
     cast,
+    exists,
     func,
     select,
     update,
@@ -27,17 +29,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from contract.model_tables import judge_leases
 from contract.records import Source
 from contract.tables import answers, decisions, feedback, texts
+from service import sampling
 from service.errors import HttpRefusal
 from service.feedback import rubric_name
 from service.in_time import in_time
-from service.schemas.judge import RubricName, Task, UsedDocument
+from service.schemas.judge import Lease, Task, UsedDocument
 
 TTL_S: Final = 300.0
 MAX_ATTEMPTS: Final = 5
 FIRST_PAUSE_S: Final = 5.0
 """Before a task that was given back is tried again; doubled each time."""
 HORIZON_S: Final = 86_400.0
-"""Older answers are not judged any more: their rewards were derived long ago."""
+"""Answers that settled before are not judged any more: their rewards were derived long ago."""
 
 
 class UnknownLease(HttpRefusal):
@@ -54,12 +57,11 @@ class Leases:
     tenant: str
 
     @in_time
-    async def take(self, rubric: RubricName, n: int) -> list[Task]:
+    async def take(self, wanted: Lease) -> list[Task]:
         """At most n answers, oldest first, that are nobody else's until the lease expires."""
-        reference = rubric.model_dump()
         async with self.engine.begin() as connection:
-            waiting = (await connection.scalars(_waiting(self.tenant, reference).limit(n))).all()
-            leased = await _lease(connection, waiting, rubric_name(reference))
+            waiting = (await connection.execute(_waiting(self.tenant, wanted))).all()
+            leased = await _lease(connection, waiting, rubric_name(wanted.rubric.model_dump()))
             return await _tasks(connection, leased)
 
     @in_time
@@ -82,21 +84,17 @@ class Leases:
                 raise UnknownLease("no such lease")
 
 
-def _waiting(tenant: str, rubric: dict[str, str]) -> Select[UUID]:
-    """Answers whose decision is there and whose verdict is not; rows that another judge looks at are passed over."""
-    judged = select(1).where(
-        feedback.c.decision_id == answers.c.decision_id,
-        feedback.c.source_type == Source.LLM_JUDGE,
-        feedback.c.judge.contains(cast({"rubric": rubric}, JSONB)),
-    )
-    taken = select(1).where(
-        judge_leases.c.decision_id == answers.c.decision_id,
-        judge_leases.c.rubric == rubric_name(rubric),
-        (judge_leases.c.expires_at > func.clock_timestamp())
-        | (judge_leases.c.attempts >= MAX_ATTEMPTS),
-    )
+def _waiting(tenant: str, wanted: Lease) -> Select[UUID, float]:
+    """Answers that are drawn, and how likely that was; their decision is there and their verdict is not.
+
+    Rows that another judge looks at are passed over.
+    """
+    rubric = wanted.rubric.model_dump()
+    probability = sampling.probability(wanted.sampling)
+    draw = sampling.draw(rubric_name(rubric))
+    since = func.uuid7_floor(func.now() - _interval(HORIZON_S + wanted.settle_s))
     return (
-        select(answers.c.decision_id)
+        select(answers.c.decision_id, probability.label("probability"))
         .join(
             decisions,
             (decisions.c.decision_id == answers.c.decision_id)
@@ -105,21 +103,47 @@ def _waiting(tenant: str, rubric: dict[str, str]) -> Select[UUID]:
         .join(texts, texts.c.text_id == answers.c.answer_text)
         .where(
             answers.c.tenant == tenant,
-            answers.c.decision_id >= func.uuid7_floor(func.now() - _interval(HORIZON_S)),
+            # Said of each table, or the planner reads all its partitions.
+            answers.c.decision_id >= since,
+            decisions.c.decision_id >= since,
+            answers.c.received_at <= func.clock_timestamp() - _interval(wanted.settle_s),
+            # It follows from the next one, and needs no decision.
+            draw < sampling.highest(wanted.sampling),
+            draw < probability,
             texts.c.body.is_not(None),
-            ~judged.exists(),
-            ~taken.exists(),
+            ~_judged(rubric, since),
+            ~_taken(rubric),
         )
         .order_by(answers.c.decision_id)
+        .limit(wanted.n)
         .with_for_update(of=answers, skip_locked=True)
     )
 
 
+def _judged(rubric: dict[str, str], since: ColumnElement[UUID]) -> Exists:
+    return exists().where(
+        feedback.c.decision_id == answers.c.decision_id,
+        feedback.c.decision_id >= since,
+        feedback.c.source_type == Source.LLM_JUDGE,
+        feedback.c.judge.contains(cast({"rubric": rubric}, JSONB)),
+    )
+
+
+def _taken(rubric: dict[str, str]) -> Exists:
+    """By another judge, or too often."""
+    return exists().where(
+        judge_leases.c.decision_id == answers.c.decision_id,
+        judge_leases.c.rubric == rubric_name(rubric),
+        (judge_leases.c.expires_at > func.clock_timestamp())
+        | (judge_leases.c.attempts >= MAX_ATTEMPTS),
+    )
+
+
 async def _lease(
-    connection: AsyncConnection, decision_ids: Sequence[UUID], rubric: str
+    connection: AsyncConnection, waiting: Sequence[Row[UUID, float]], rubric: str
 ) -> dict[UUID, Row[Any]]:
     """The leases that became ours, by decision; whoever was faster keeps theirs."""
-    if not decision_ids:
+    if not waiting:
         return {}
     expires_at = func.clock_timestamp() + _interval(TTL_S)
     insert = postgresql.insert(judge_leases).values(
@@ -129,9 +153,9 @@ async def _lease(
                 "rubric": rubric,
                 "lease_id": uuid4(),
                 "expires_at": expires_at,
-                "sampling_probability": 1.0,
+                "sampling_probability": probability,
             }
-            for decision_id in decision_ids
+            for decision_id, probability in waiting
         ]
     )
     statement = insert.on_conflict_do_update(
@@ -140,6 +164,7 @@ async def _lease(
             "lease_id": insert.excluded.lease_id,
             "expires_at": insert.excluded.expires_at,
             "attempts": judge_leases.c.attempts + 1,
+            "sampling_probability": insert.excluded.sampling_probability,
         },
         where=judge_leases.c.expires_at <= func.clock_timestamp(),
     )
@@ -150,7 +175,8 @@ async def _lease(
 async def _tasks(connection: AsyncConnection, leased: dict[UUID, Row[Any]]) -> list[Task]:
     """What a judge has to read, in the order of the decisions."""
     rows = (await connection.execute(_read(list(leased)))).all()
-    wanted = {text for row in rows for text in (row.query_text, row.answer_text)}
+    said = {text for row in rows for text in (row.query_text, row.answer_text, row.reference_text)}
+    wanted = said - {None}
     wanted |= {row.candidate_texts[position] for row in rows for position in _used(row)}
     bodies = await _bodies(connection, wanted)
     return [
@@ -163,8 +189,10 @@ async def _tasks(connection: AsyncConnection, leased: dict[UUID, Row[Any]]) -> l
                 for position in _used(row)
             ],
             answer=bodies[row.answer_text],
+            reference=bodies.get(row.reference_text) or None,
             sampling_probability=leased[row.decision_id].sampling_probability,
             expires_in_s=TTL_S,
+            attempts_left=MAX_ATTEMPTS - leased[row.decision_id].attempts,
         )
         for row in rows
     ]
@@ -180,6 +208,7 @@ def _read(decision_ids: Sequence[UUID]) -> Select[Any]:
             answers.c.used_k,
             answers.c.used,
             answers.c.answer_text,
+            answers.c.reference_text,
         )
         .join(answers, answers.c.decision_id == decisions.c.decision_id)
         .where(decisions.c.decision_id.in_(decision_ids))

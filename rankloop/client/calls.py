@@ -120,6 +120,7 @@ def answer(
     decision_id: Id,
     *,
     text: str | None = None,
+    reference: str | None = None,
     used_k: int | None = None,
     used: Sequence[int] | None = None,
     citations: Sequence[int] | None = None,
@@ -133,9 +134,11 @@ def answer(
     used_k: how many of the results, from the top, went into the prompt.
     used: or which documents did, as request positions in the prompt's order. Without either, all that were shown.
     citations: request positions too.
+    reference: the right answer, where one is known, as in test traffic.
     """
     body = _given(
         text=text,
+        reference=reference,
         used_k=used_k,
         used=None if used is None else list(used),
         citations=None if citations is None else list(citations),

@@ -40,7 +40,7 @@ async def lease(
     body: Annotated[Lease, Body(openapi_examples=examples.LEASED)], leases: TheLeases
 ) -> Leased:
     """Takes answers to judge, oldest first. Feedback that names the rubric acknowledges; a lease ends by itself."""
-    return Leased(tasks=await leases.take(body.rubric, body.n))
+    return Leased(tasks=await leases.take(body))
 
 
 @router.post(

@@ -16,6 +16,10 @@ def _once(positions: list[int]) -> list[int]:
     return positions
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 Positions: TypeAlias = Annotated[
     list[Position], AfterValidator(_once), Field(json_schema_extra={"uniqueItems": True})
 ]
@@ -39,6 +43,9 @@ class Answer(Strict):
     """Which documents went into the prompt, as request positions in the prompt's order, instead of `used_k`."""
     text: Text | None = None
     """What the LLM answered; an answer without its text is never judged."""
+    # Left out where there is none, so that an answer of before, told again, has the same hash.
+    reference: Annotated[Text | None, Field(exclude_if=_is_none)] = None
+    """The right answer, where one is known, as in test traffic."""
     citations: Positions | None = None
     """Which documents the answer cites, as request positions."""
     model: Name | None = None

@@ -67,6 +67,8 @@ class AnswerRecord(Out):
     """Request positions of what went into the prompt."""
     text: str | None
     """What the LLM answered; null where texts are not kept."""
+    reference: str | None
+    """The right answer; null where nobody knows it, or texts are not kept."""
     citations: list[int] | None
     """Request positions of what the answer cites."""
     model: str | None

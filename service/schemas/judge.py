@@ -1,6 +1,6 @@
 """The judge's queue: what is leased, and what is given back."""
 
-from typing import Annotated
+from typing import Annotated, Final, TypeAlias
 from uuid import UUID
 
 from pydantic import Field
@@ -8,6 +8,8 @@ from pydantic import Field
 from service.schemas.scalars import WHOLE, Note
 from service.schemas.strict import Out, Strict
 from service.texts import Name
+
+MAX_SETTLE_S: Final = 86_400.0
 
 
 class RubricName(Strict):
@@ -19,6 +21,24 @@ class RubricName(Strict):
     """Of its text."""
 
 
+Probability: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+
+
+class Sampling(Strict):
+    """How likely an answer is to be judged: the largest of `floor` and those of the strata that it is in."""
+
+    floor: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Of every answer, so that each has a chance."""
+    explored: Probability = 0.0
+    """Where the order was drawn instead of the best one."""
+    canary: Probability = 0.0
+    """Where a canary answered."""
+    low_margin: Probability = 0.0
+    """Where the model was unsure which document is the best."""
+    margin: Annotated[float, Field(ge=0)] = 0.05
+    """It was unsure where its two highest logits differ by less than this."""
+
+
 class Lease(Strict):
     """Ask for answers that have no verdict by this rubric yet."""
 
@@ -26,6 +46,10 @@ class Lease(Strict):
     """How many at most."""
     rubric: RubricName
     """Answers that were judged by it are not asked about again."""
+    settle_s: Annotated[float, Field(ge=0, le=MAX_SETTLE_S)] = 0.0
+    """So many seconds an answer does not wait yet: the app's own verdict or a correction may still come."""
+    sampling: Sampling = Sampling()
+    """Which share of the answers is judged; all of them, unless it says otherwise."""
 
 
 class GivenBack(Strict):
@@ -57,10 +81,14 @@ class Task(Out):
     """What was in the prompt, best first."""
     answer: str
     """What the LLM said."""
+    reference: str | None
+    """The right answer; null where nobody knows it, or it is not kept."""
     sampling_probability: float
     """How likely it was that this answer is judged at all."""
     expires_in_s: float
     """Until somebody else may take it."""
+    attempts_left: Annotated[int, Field(ge=0)]
+    """How often it may be leased after this time. 0: only an `error` as feedback tells that there is no verdict."""
 
 
 class Leased(Out):

@@ -5,10 +5,14 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
+import pytest
 from sqlalchemy import Select, func, select
 
 from contract.tables import answers, texts
-from tests.integration.conftest import Memory, a_decision
+from service.answers import Answers
+from service.schemas.answers import Answer
+from service.settings import LogText
+from tests.integration.conftest import SECRET, Memory, a_decision
 
 
 async def answer(memory: Memory, decision_id: UUID, **body: Any) -> httpx.Response:
@@ -90,6 +94,49 @@ async def test_the_same_answer_again_gets_the_same_reply_and_another_one_a_confl
     assert (await stored(memory, decision.id)).used_k == 2
 
 
+async def test_another_right_answer_is_another_answer(memory: Memory):
+    decision = await memory.decide()
+
+    replies = [
+        await answer(memory, decision.id, text="Two years.", reference=reference)
+        for reference in ("24 months.", "24 months.", "12 months.", None)
+    ]
+
+    assert [reply.status_code for reply in replies] == [200, 200, 409, 409]
+
+
+@pytest.mark.parametrize(
+    ("log_text", "bodies"),
+    [
+        (LogText.FULL, ["Two years.", "24 months."]),
+        (LogText.HASH, [None, None]),
+        (LogText.OFF, []),
+    ],
+)
+async def test_the_right_answer_is_kept_as_the_answer_is(
+    memory: Memory, log_text: LogText, bodies: list[str | None]
+):
+    decision = await memory.decide(keep=False)
+    said = Answers(engine=memory.engine, tenant=memory.name, secret=SECRET, log_text=log_text)
+
+    await said.store(decision.id, Answer(used_k=1, text="Two years.", reference="24 months."))
+
+    row = await stored(memory, decision.id)
+    ids = [each for each in (row.answer_text, row.reference_text) if each is not None]
+    async with memory.engine.connect() as connection:
+        kept = {each.text_id: each.body for each in await connection.execute(select(texts))}
+    assert [kept[each] for each in ids] == bodies
+
+
+async def test_an_answer_may_be_word_for_word_the_right_one(memory: Memory):
+    decision = await memory.decide()
+
+    await answer(memory, decision.id, text="Two years.", reference="Two years.")
+
+    row = await stored(memory, decision.id)
+    assert row.answer_text == row.reference_text
+
+
 async def test_sixteen_racing_answers_store_one(memory: Memory):
     decision = await memory.decide()
 
@@ -150,6 +197,8 @@ IMPOSSIBLE: list[Any] = [
     {"text": "NUL \x00 here"},
     {"text": "half a pair \ud800"},
     {"text": 5},
+    {"reference": "NUL \x00 here"},
+    {"reference": ["Two years."]},
     {"latency_ms": -1},
     {"latency_ms": "5"},
     {"latency_ms": float("nan")},

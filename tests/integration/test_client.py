@@ -91,7 +91,12 @@ async def test_one_lap_of_the_loop(url: str, service: Service):
         ranking = await rankloop.rerank(QUERY, DOCUMENTS, top_n=2, tags={"page": "help"})
         used = [result.index for result in ranking.results]
         answered = await rankloop.answer(
-            ranking.id, text="Two years.", used=used, citations=used[:1], model="a-reader"
+            ranking.id,
+            text="Two years.",
+            reference="24 months.",
+            used=used,
+            citations=used[:1],
+            model="a-reader",
         )
         kept = await rankloop.feedback(ranking.id, "thumb", value=True, document=used[0])
         await rankloop.delete_feedback(kept.feedback_id, decision_id=ranking.id)
@@ -104,6 +109,7 @@ async def test_one_lap_of_the_loop(url: str, service: Service):
     assert [each["id"] for each in decision["candidates"]] == ["old", "faq", "new"]
     assert [each["score"] for each in decision["candidates"]] == [3.0, 2.0, 1.0]
     assert decision["answer"]["text"] == "Two years."
+    assert decision["answer"]["reference"] == "24 months."
     assert decision["answer"]["citations"] == used[:1]
     assert [said["retracted"] for said in decision["feedback"]] == [False, True]
 

@@ -89,7 +89,8 @@ async def test_a_decision_is_told_as_it_was_made(memory: Memory):
 
 async def test_the_answer_the_feedback_and_the_reward_are_told_with_it(memory: Memory):
     decision = await memory.decide()
-    await answer(memory, decision.id, used_k=2, text="Two years.", citations=[2])
+    said = {"text": "Two years.", "reference": "24 months."}
+    await answer(memory, decision.id, used_k=2, citations=[2], **said)
     await memory.say(decision.id, value=True)
     await memory.say(decision.id, name="relevance", value=0.5, document={"index": 2})
     await memory.say(decision.id, name="topic", value="warranty")
@@ -99,7 +100,7 @@ async def test_the_answer_the_feedback_and_the_reward_are_told_with_it(memory: M
     told = await read(memory, decision.id)
 
     assert told["answer"]["used"] == [2, 0]
-    assert told["answer"]["text"] == "Two years."
+    assert {name: told["answer"][name] for name in said} == said
     assert [each["value"] for each in told["feedback"]] == [True, 0.5, "warranty"]
     assert told["feedback"][1]["document"] == 2
     assert (told["reward"]["value"], told["reward"]["revision"]) == (1.0, 2)

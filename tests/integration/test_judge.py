@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
@@ -13,24 +12,31 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
+import numpy as np
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from contract.model_tables import judge_leases
-from contract.tables import feedback
-from judge.llm import Llm
-from judge.metrics import Metrics
-from judge.queue import Queue
-from judge.retries import Backoff
-from judge.rubric import Rubric
-from judge.settings import RUBRICS, JudgeSettings
-from judge.worker import Worker
+from contract.policy import Choice, Policy
+from contract.records import Arm, Candidate, NotLearnable
+from contract.tables import answers, feedback, texts
+from service import leases
 from tests.integration.conftest import Memory, a_decision
-from tests.scripted_llm import Reply, ScriptedLlm, scripted_llm
-from tests.serving import until
+from tests.scripted_llm import Reply, scripted_llm
 from tests.sockets import on_a_socket
 
 RUBRIC = {"id": "answer_quality", "version": "1"}
+BAD_SAMPLINGS: list[Any] = [
+    {"floor": 0},
+    {"floor": 1.01},
+    {"explored": -0.01},
+    {"canary": 2},
+    {"low_margin": True},
+    {"margin": -0.01},
+    {"hold_back": 0.5},
+    0.5,
+    None,
+]
 ROOT = Path(__file__).parents[2]
 
 
@@ -41,8 +47,21 @@ async def answered(memory: Memory, text: str | None = "Two years.", **changes: A
     return decision.id
 
 
-async def lease(memory: Memory, n: int = 10, **rubric: str) -> list[dict[str, Any]]:
-    reply = await memory.client.post("/v1/judge/lease", json={"n": n, "rubric": RUBRIC | rubric})
+async def lease(
+    memory: Memory,
+    n: int = 10,
+    *,
+    settle_s: float = 0,
+    sampling: dict[str, float] | None = None,
+    **rubric: str,
+) -> list[dict[str, Any]]:
+    wanted = {
+        "n": n,
+        "rubric": RUBRIC | rubric,
+        "settle_s": settle_s,
+        "sampling": sampling or {},
+    }
+    reply = await memory.client.post("/v1/judge/lease", json=wanted)
     assert reply.status_code == 200
     tasks: list[dict[str, Any]] = reply.json()["tasks"]
     return tasks
@@ -79,8 +98,25 @@ async def test_a_task_is_all_that_a_judge_has_to_read(memory: Memory):
         "query": "How long is the warranty?",
         "documents": [{"index": 2, "text": "Two years."}, {"index": 0, "text": "One year."}],
         "answer": "Two years.",
+        "reference": None,
         "sampling_probability": 1.0,
         "expires_in_s": 300.0,
+        "attempts_left": 4,
+    }
+
+
+async def test_the_right_answer_comes_with_the_task_where_it_is_known_and_kept(memory: Memory):
+    known = await answered(memory, reference="24 months.")
+    erased = await answered(memory, reference="Nobody may read this.")
+    secret = texts.c.body == "Nobody may read this."
+    async with memory.engine.begin() as connection:
+        await connection.execute(update(texts).where(secret).values(body=None))
+
+    tasks = await lease(memory)
+
+    assert {task["decision_id"]: task["reference"] for task in tasks} == {
+        str(known): "24 months.",
+        str(erased): None,
     }
 
 
@@ -179,9 +215,10 @@ async def test_a_task_that_was_given_back_is_tried_again_after_a_pause_and_a_few
     memory: Memory,
 ):
     decision_id = await answered(memory)
-    pauses = []
+    pauses, left = [], []
     for _ in range(5):
         (task,) = await lease(memory)
+        left.append(task["attempts_left"])
         reply = await memory.client.post(
             f"/v1/judge/lease/{task['lease_id']}/nack", json={"error": "no verdict"}
         )
@@ -197,9 +234,157 @@ async def test_a_task_that_was_given_back_is_tried_again_after_a_pause_and_a_few
         await expire(memory, decision_id)
 
     assert row.error == "no verdict"
+    assert left == [4, 3, 2, 1, 0]
     # Doubled each time; taken a moment ago.
     assert pauses == pytest.approx([5, 10, 20, 40, 80], abs=3)
     assert await lease(memory) == []
+
+
+async def place(memory: Memory, decision_id: object, version: str = "1") -> float:
+    """Where the hash puts a decision: 64 bits with a sign, spread over [0, 1)."""
+    name = f"{decision_id}answer_quality@{version}"
+    async with memory.engine.connect() as connection:
+        hashed = (await connection.execute(select(func.hashtextextended(name, 0)))).scalar_one()
+    return float((hashed + 2**63) / 2**64)
+
+
+async def drawn(memory: Memory, low: float, high: float, **changes: Any) -> str:
+    """A decision with an answer, whose place is in [low, high)."""
+    while not low <= await place(memory, decision_id := memory.mint()) < high:
+        pass
+    await memory.decide(id=decision_id, **changes)
+    said = {"used_k": 1, "text": "Two years."}
+    await memory.client.post(f"/v1/decisions/{decision_id}/answer", json=said)
+    return str(decision_id)
+
+
+def sampled(tasks: list[dict[str, Any]]) -> dict[str, float]:
+    return {task["decision_id"]: task["sampling_probability"] for task in tasks}
+
+
+def flat(share: float) -> dict[str, float]:
+    """The same for all answers."""
+    return dict.fromkeys(("floor", "explored", "canary", "low_margin"), share)
+
+
+SHOWN = np.array([2, 0, 1])
+EXPLORED = Choice(shown=SHOWN, cum_log_propensity=np.log([0.5, 0.5, 0.5]), explored=True)
+CLOSE = np.array([1.75, -3.0, 2.0])
+"""Its two best are .25 apart: less than .5."""
+
+
+@pytest.mark.parametrize(
+    ("decision", "probability"),
+    [
+        # The logits of a decision are 2, 1 and .5 here, unless it says otherwise: 1 apart, not less than .5.
+        ({}, 0.2),
+        ({"choice": EXPLORED}, 0.4),
+        ({"arm": Arm.CANARY}, 0.6),
+        ({"arm": Arm.HOLD_BACK}, 0.2),
+        ({"logits": CLOSE}, 0.8),
+        ({"logits": np.array([1.5, 0.0, 2.0])}, 0.2),
+        ({"choice": EXPLORED, "arm": Arm.CANARY}, 0.6),
+        ({"choice": EXPLORED, "arm": Arm.CANARY, "logits": CLOSE}, 0.8),
+        ({"logits": np.array([]), "degraded": True, "not_learnable": NotLearnable.DEGRADED}, 0.2),
+    ],
+)
+async def test_the_likeliest_of_its_strata_says_how_likely_an_answer_is_judged(
+    memory: Memory, decision: dict[str, Any], probability: float
+):
+    below = await drawn(memory, probability - 0.1, probability, **decision)
+    await drawn(memory, probability, probability + 0.1, **decision)
+    strata = {"floor": 0.2, "explored": 0.4, "canary": 0.6, "low_margin": 0.8, "margin": 0.5}
+
+    tasks = await lease(memory, sampling=strata)
+
+    assert sampled(tasks) == {below: probability}
+
+
+async def test_a_lonely_document_has_no_margin(memory: Memory):
+    one = np.array([0])
+    lonely: dict[str, Any] = {
+        "candidates": (Candidate(text="Two years."),),
+        "logits": np.array([2.0]),
+        "choice": Choice(shown=one, cum_log_propensity=np.array([0.0]), explored=False),
+        "policy": Policy(epsilon=0.5, temperature=1.0, sampled=1),
+    }
+    await drawn(memory, 0.2, 1.0, **lonely)
+
+    assert await lease(memory, sampling={"floor": 0.2, "low_margin": 1.0, "margin": 9.0}) == []
+
+
+async def test_without_a_word_on_sampling_the_last_of_all_draws_is_judged_too(memory: Memory):
+    last = await drawn(memory, 0.99, 1.0)
+
+    assert sampled(await lease(memory)) == {last: 1.0}
+
+
+async def test_a_higher_probability_keeps_what_a_lower_one_had_drawn(memory: Memory):
+    low, middle, high = [
+        await drawn(memory, *between) for between in ((0, 0.25), (0.25, 0.5), (0.5, 1))
+    ]
+
+    found = []
+    for share in (0.25, 0.25, 0.5, 1.0):
+        found.append(sampled(await lease(memory, sampling=flat(share))))
+        for decision_id in (low, middle, high):
+            await expire(memory, decision_id)
+
+    assert found == [
+        {low: 0.25},
+        {low: 0.25},
+        {low: 0.5, middle: 0.5},
+        {low: 1.0, middle: 1.0, high: 1.0},
+    ]
+
+
+async def test_each_rubric_draws_anew(memory: Memory):
+    decisions = [str(await answered(memory)) for _ in range(8)]
+    halves = [
+        {each for each in decisions if await place(memory, each, version) < 0.5}
+        for version in ("1", "2")
+    ]
+
+    leased = [
+        sampled(await lease(memory, sampling=flat(0.5), version=version)) for version in ("1", "2")
+    ]
+
+    assert [tasks.keys() for tasks in leased] == halves
+
+
+async def heard(memory: Memory, decision_id: UUID, ago_s: float) -> None:
+    """As if the answer had come so long ago."""
+    at = datetime.now(UTC) - timedelta(seconds=ago_s)
+    statement = update(answers).where(answers.c.decision_id == decision_id)
+    async with memory.engine.begin() as connection:
+        await connection.execute(statement.values(received_at=at))
+
+
+async def test_an_answer_settles_before_it_is_judged_whenever_the_app_says_that_it_came(
+    memory: Memory,
+):
+    decision_id = await answered(memory, occurred_at="2026-01-31T12:00:00Z")
+
+    young = await lease(memory, settle_s=60)
+    await heard(memory, decision_id, ago_s=61)
+    old = await lease(memory, settle_s=60)
+
+    assert young == []
+    assert [task["decision_id"] for task in old] == [str(decision_id)]
+
+
+async def test_who_waits_for_an_answer_to_settle_does_not_miss_it(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(leases, "HORIZON_S", 60.0)
+    ago = timedelta(seconds=90)
+    decision = await memory.decide(id=memory.mint(datetime.now(UTC) - ago))
+    said = {"used_k": 1, "text": "Two years."}
+    await memory.client.post(f"/v1/decisions/{decision.id}/answer", json=said)
+    await heard(memory, decision.id, ago_s=61)
+
+    assert await lease(memory) == []
+    assert len(await lease(memory, settle_s=60)) == 1
 
 
 async def test_an_unknown_lease_and_bad_requests_are_refused(memory: Memory):
@@ -212,6 +397,8 @@ async def test_an_unknown_lease_and_bad_requests_are_refused(memory: Memory):
         {"n": 1.5, "rubric": RUBRIC},
         {"rubric": "answer_quality"},
         {"rubric": RUBRIC | {"id": "\x00"}},
+        *({"rubric": RUBRIC, "settle_s": each} for each in (-1, 86_401, "60", None)),
+        *({"rubric": RUBRIC, "sampling": each} for each in BAD_SAMPLINGS),
     ]
     replies = [await memory.client.post("/v1/judge/lease", json=body) for body in bad]
 
@@ -225,112 +412,10 @@ async def service_url(memory: Memory) -> AsyncIterator[str]:
         yield url
 
 
-@contextlib.asynccontextmanager
-async def worker(service_url: str, llm: ScriptedLlm) -> AsyncIterator[Worker]:
-    settings = JudgeSettings.model_validate({"llm_url": llm.url, "llm_attempts": 2})
-    rubric = Rubric.from_file(RUBRICS / "answer_quality.toml")
-    at_once = Backoff(first_s=0.001)
-    queue = Queue.at(service_url, rubric=rubric)
-    async with queue.client, httpx.AsyncClient() as client:
-        yield Worker(
-            queue=queue,
-            llm=Llm(client, settings, backoff=at_once),
-            metrics=Metrics(),
-            poll_s=0.01,
-            backoff=at_once,
-        )
-
-
 async def verdicts(memory: Memory) -> list[Any]:
     own = select(feedback).where(feedback.c.tenant == memory.name)
     async with memory.engine.connect() as connection:
         return list((await connection.execute(own)).all())
-
-
-async def test_the_judge_posts_what_the_llm_thinks_of_an_answer(memory: Memory, service_url: str):
-    decision_id = await answered(memory)
-    with scripted_llm(Reply(text='{"score": 0.75, "rationale": "It is right."}')) as llm:
-        async with worker(service_url, llm) as judge:
-            task = await judge.queue.lease()
-            assert task is not None
-            await judge.judge(task)
-            assert await judge.queue.lease() is None
-
-    (row,) = await verdicts(memory)
-    assert (row.decision_id, row.name, row.num_value) == (decision_id, "quality", 0.75)
-    assert (row.source_type, row.source_id) == ("LLM_JUDGE", "answer_quality@1")
-    assert row.rationale == "It is right."
-    assert row.judge["rubric"]["sha256"] == judge.queue.rubric.sha256
-    assert (row.judge["model"], row.judge["presentation"]) == ("a-judge-2026", [2, 0])
-    assert row.judge["usage"] == {"prompt_tokens": 100, "completion_tokens": 20}
-    prompt = llm.requests[0]["messages"][1]["content"]
-    assert prompt.index("Two years.") < prompt.index("One year.")
-    assert "Ask us." not in prompt
-
-
-async def test_a_judge_that_gets_no_verdict_gives_the_task_back(memory: Memory, service_url: str):
-    decision_id = await answered(memory)
-    with scripted_llm(Reply(text="I would rather not.")) as llm:
-        async with worker(service_url, llm) as judge:
-            task = await judge.queue.lease()
-            assert task is not None
-            await judge.judge(task)
-
-    assert await verdicts(memory) == []
-    assert len(llm.requests) == 2
-    await expire(memory, decision_id)
-    assert len(await lease(memory)) == 1
-
-
-async def test_two_verdicts_on_one_answer_store_the_first(memory: Memory, service_url: str):
-    decision_id = await answered(memory)
-    with scripted_llm(Reply(text='{"score": 1}'), Reply(text='{"score": 0}')) as llm:
-        async with worker(service_url, llm) as judge:
-            slow = await judge.queue.lease()
-            await expire(memory, decision_id)
-            fast = await judge.queue.lease()
-            assert slow is not None
-            assert fast is not None
-            await judge.judge(fast)
-            await judge.judge(slow)
-
-    (row,) = await verdicts(memory)
-    assert row.num_value == 1.0
-
-
-async def test_a_stopped_judge_gives_back_what_it_has_in_hand(memory: Memory, service_url: str):
-    decision_id = await answered(memory)
-    never = threading.Event()
-    with scripted_llm(Reply(wait_for=never)) as llm:
-        async with worker(service_url, llm) as judge:
-            running = asyncio.create_task(judge.run())
-            await until(lambda: bool(llm.requests))
-            running.cancel()
-            await asyncio.wait({running})
-        never.set()
-
-    async with memory.engine.connect() as connection:
-        error = await connection.scalar(
-            select(judge_leases.c.error).where(judge_leases.c.decision_id == decision_id)
-        )
-    assert error == "the judge was stopped"
-    assert await verdicts(memory) == []
-
-
-async def test_a_judge_outlives_a_service_that_is_away(memory: Memory, service_url: str):
-    await answered(memory)
-    with scripted_llm(Reply()) as llm:
-        async with worker(service_url, llm) as judge:
-            away = judge.queue.client.base_url
-            judge.queue.client.base_url = httpx.URL("http://127.0.0.1:1")
-            running = asyncio.create_task(judge.run())
-            await until(lambda: judge.metrics.service_errors._value.get() > 1)
-            judge.queue.client.base_url = away
-            await until(lambda: judge.metrics.verdicts._value.get() == 1)
-            running.cancel()
-            await asyncio.wait({running})
-
-    assert len(await verdicts(memory)) == 1
 
 
 @contextlib.contextmanager
@@ -360,7 +445,7 @@ def test_without_an_llm_the_process_idles_says_so_once_and_stops_on_sigterm():
         idle = first_line_with("judge.idle", judge)
         metrics = httpx.get(f"http://127.0.0.1:{port}/metrics").text
         judge.send_signal(signal.SIGTERM)
-        _, rest = judge.communicate(timeout=10)
+        _, rest = judge.communicate(timeout=60)
 
     assert "RANKLOOP_JUDGE_LLM_URL" in idle
     assert "rankloop_judge_configured 0.0" in metrics
@@ -371,7 +456,7 @@ def test_without_an_llm_the_process_idles_says_so_once_and_stops_on_sigterm():
 
 def test_a_misspelt_setting_ends_the_process_with_its_name():
     with process(RANKLOOP_JUDGE_LLM_MODLE="x") as judge:
-        _, said = judge.communicate(timeout=10)
+        _, said = judge.communicate(timeout=60)
 
     assert judge.returncode == 2
     assert "RANKLOOP_JUDGE_LLM_MODLE" in said

@@ -292,7 +292,7 @@ async def test_what_the_llm_calls_an_injection_is_unobserved(memory: Memory, ser
             await take_one(judge)
 
     (row,) = await verdicts(memory)
-    assert row.error == {"message": "suspected injection, says the LLM"}
+    assert row.error == {"message": "suspected injection: says the LLM"}
 
 
 async def test_an_answer_that_is_judged_twice_is_judged_in_another_order_and_flips_are_counted(
@@ -391,23 +391,24 @@ async def test_a_judge_outlives_a_service_that_is_away(memory: Memory, service_u
 
 
 PRICES = {"llm_prompt_price": Decimal(20), "llm_completion_price": Decimal(100)}
-# 100 tokens at 20 and 20 tokens at 100 a million: a verdict is .004.
+# 100 tokens at 20 and 20 tokens at 100 a million.
 VERDICT = Decimal("0.004")
+# A prompt of some 2,300 bytes and 20 tokens are what a call may cost: three calls at a time fit under the cap.
+CAP = Decimal("0.15")
 
 
 async def test_sixteen_workers_spend_the_days_money_and_not_a_cent_more(
     memory: Memory, service_url: str, tmp_path: Path
 ):
     decisions = {await answered(memory, text=f"{number} years.") for number in range(40)}
-    cap = Decimal("0.5")
     state = tmp_path / "judge.sqlite"
+    paid = {"daily_cost": CAP, "state": state, "llm_max_tokens": 20, **PRICES}
     with scripted_llm(GOOD) as llm:
-        async with a_judge(
-            service_url, llm, daily_cost=cap, state=state, llm_max_tokens=20, **PRICES
-        ) as judge:
+        async with a_judge(service_url, llm, **paid) as judge:
             running = [asyncio.create_task(judge.run()) for _ in range(16)]
             await until(lambda: judge.metrics.capped._value.get() == 1)
             await asyncio.sleep(0.2)
+            asked = len(llm.requests)
             for each in running:
                 each.cancel()
             await asyncio.wait(running)
@@ -415,9 +416,27 @@ async def test_sixteen_workers_spend_the_days_money_and_not_a_cent_more(
     rows = await verdicts(memory)
     with State.opened(state) as after:
         spent = Decimal(after.spent()) / PICOS
-    assert spent == len(llm.requests) * VERDICT
-    assert spent <= cap
-    assert 0 < len(rows) < 40
-    assert {row.decision_id for row in rows} < decisions
+    assert len(llm.requests) == asked
+    assert spent == asked * VERDICT
+    assert spent <= CAP
     # What was not judged still waits: none is lost, none was judged twice.
-    assert len({row.decision_id for row in rows}) == len(rows) == len(llm.requests)
+    assert len({row.decision_id for row in rows}) == len(rows) == asked
+    assert 10 < asked < 40
+    assert {row.decision_id for row in rows} < decisions
+
+
+async def test_more_money_goes_on_where_it_ended(memory: Memory, service_url: str, tmp_path: Path):
+    decision_id = await answered(memory)
+    paid = {"daily_cost": "0.001", "state": tmp_path / "judge.sqlite", **PRICES}
+    with scripted_llm(GOOD) as llm:
+        async with a_judge(service_url, llm, **paid) as judge:
+            await take_one(judge)
+            assert (await lease_of(memory, decision_id)).error == "today's money is spent"
+            assert judge._is_paused()
+
+            judge.judge.state._cap = 10**12
+            assert not judge._is_paused()
+            await expire(memory, decision_id)
+            await take_one(judge)
+
+    assert [row.num_value for row in await verdicts(memory)] == [0.75]

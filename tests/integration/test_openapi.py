@@ -224,7 +224,9 @@ def learn(real: dict[str, str], path: str, response: httpx.Response) -> None:
     if path == "/v1/rerank":
         real.setdefault(examples.DECISION, response.headers["X-Rankloop-Decision"])
     if path == "/v1/judge/lease":
-        real[examples.LEASE] = response.json()["tasks"][0]["lease_id"]
+        # The first example takes what waits, and another one finds nothing.
+        for task in response.json()["tasks"]:
+            real.setdefault(examples.LEASE, task["lease_id"])
     if path == "/v1/promotions" and examples.VERSION not in real:
         real[examples.VERSION] = response.json()["data"][-1]["version"]
     if path == "/v1/feedback":

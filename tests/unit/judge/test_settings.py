@@ -66,9 +66,9 @@ def test_what_goes_with_every_lease_is_what_the_settings_say(monkeypatch: pytest
         "settle_s": 60,
         "sampling": {
             "floor": 0.1,
-            "explored": 1,
+            "explored": 0,
             "canary": 0.5,
-            "low_margin": 1,
+            "low_margin": 0,
             "margin": 0.05,
         },
     }

@@ -164,12 +164,23 @@ def test_an_answer_is_said_with_what_is_known_of_it():
     wire = Wire({"decision_id": DECISION, "status": "stored", "used_k": 2, "used_is_prefix": True})
 
     answered = client(wire).answer(
-        DECISION, text="Two years [1].", used=(1, 0), citations=[1], model="a-reader"
+        DECISION,
+        text="Two years [1].",
+        reference="24 months.",
+        used=(1, 0),
+        citations=[1],
+        model="a-reader",
     )
 
     assert wire.requests[0].url.path == f"/v1/decisions/{DECISION}/answer"
     assert wire.bodies == [
-        {"text": "Two years [1].", "used": [1, 0], "citations": [1], "model": "a-reader"}
+        {
+            "text": "Two years [1].",
+            "reference": "24 months.",
+            "used": [1, 0],
+            "citations": [1],
+            "model": "a-reader",
+        }
     ]
     assert (answered.status, answered.used_k, answered.used_is_prefix) == ("stored", 2, True)
 

@@ -1,9 +1,11 @@
+import hashlib
 from typing import Any
 from uuid import UUID
 
 import pytest
 
 from service.schemas import bodies
+from service.schemas.answers import Answer
 from service.schemas.feedback import Feedback
 
 SAID: dict[str, Any] = {
@@ -48,3 +50,11 @@ def test_another_spelling_of_the_same_is_the_same(spelling: dict[str, Any]):
 )
 def test_another_meaning_is_another_body(meaning: dict[str, Any]):
     assert digest(**meaning) != digest()
+
+
+def test_an_answer_without_the_right_one_is_the_body_that_it_was_before_there_were_any():
+    fields = ("citations", "latency_ms", "model", "occurred_at", "prompt_version", "text", "used")
+    before = "{" + "".join(f'"{name}": null, ' for name in fields) + '"used_k": 2}'
+
+    assert bodies.sha256(Answer(used_k=2)) == hashlib.sha256(before.encode()).digest()
+    assert bodies.sha256(Answer(used_k=2, reference="")) != bodies.sha256(Answer(used_k=2))

@@ -10,7 +10,7 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
 RUN groupadd --gid 10001 rankloop \
     && useradd --uid 10001 --gid rankloop --create-home rankloop \
     && install --directory --owner rankloop --group rankloop \
-        /var/lib/rankloop/artifacts /var/lib/rankloop/cache
+        /var/lib/rankloop/artifacts /var/lib/rankloop/cache /var/lib/rankloop/judge
 WORKDIR /app
 # What pip reads, and no more: a change of the code below reuses the layer with the dependencies.
 COPY LICENSE README.md constraints.txt pyproject.toml ./

@@ -29,6 +29,10 @@ class Home:
         return self.path / "cache"
 
     @property
+    def judge_state(self) -> Path:
+        return self.path / "judge.sqlite"
+
+    @property
     def secret_file(self) -> Path:
         return self.path / "secret"
 

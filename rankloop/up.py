@@ -91,6 +91,7 @@ def environment(home: Home, databases: Databases, *, port: int) -> dict[str, str
         "RANKLOOP_CACHE_DIR": str(home.cache),
         "RANKLOOP_SECRET": home.secret(),
         "RANKLOOP_JUDGE_SERVICE_URL": f"http://{HOST}:{port}",
+        "RANKLOOP_JUDGE_STATE": str(home.judge_state),
         "RANKLOOP_TRAINER_METRICS_PORT": str(free_port()),
         "RANKLOOP_JUDGE_METRICS_PORT": str(free_port()),
     }

@@ -19,6 +19,9 @@ class Answered:
     ask: Ask
     decision_id: str
     version: str
+    used: tuple[str, ...]
+    """The texts of the reader's prompt, in its order."""
+    answer: str
     quality: float
     """The truth, in [0, 1]."""
 
@@ -86,6 +89,8 @@ class Application:
             ask=ask,
             decision_id=ranked["id"],
             version=ranked["meta"]["version"],
+            used=tuple(used),
+            answer=answer,
             quality=self.world.grade(ask, used, answer),
         )
 

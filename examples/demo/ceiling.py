@@ -52,7 +52,14 @@ async def answers(
         except ReaderFailed:
             return None
         quality = application.world.grade(ask, used, answer)
-        return Answered(ask=ask, decision_id="", version=VERSION, quality=quality)
+        return Answered(
+            ask=ask,
+            decision_id="",
+            version=VERSION,
+            used=tuple(used),
+            answer=answer,
+            quality=quality,
+        )
 
     answered = [await one(ask, order) for ask, order in zip(asks, orders, strict=True)]
     return [each for each in answered if each is not None]

@@ -33,10 +33,17 @@ SETTINGS: Final[Mapping[str, str]] = {
 }
 """A start explores more than a site that has learned, and nobody wants to wait here for a quarter of an hour."""
 
+JUDGED: Final[Mapping[str, str]] = {
+    "RANKLOOP_JUDGE_SAMPLING": '{"floor": 0.6}',
+    "RANKLOOP_JUDGE_POLL_S": "0.2",
+}
+"""Where a judge says how good answers are: of as many as users would speak of otherwise."""
 
-def settings(environ: Mapping[str, str]) -> dict[str, str]:
+
+def settings(environ: Mapping[str, str], *, judged: bool = False) -> dict[str, str]:
     """The demo's settings; what the environment says of them counts."""
-    return {name: environ.get(name, value) for name, value in SETTINGS.items()}
+    own = {**SETTINGS, **(JUDGED if judged else {})}
+    return {name: environ.get(name, value) for name, value in own.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +56,7 @@ class Options:
     rate_per_s: float
     data: Path | None
     held_out: int
+    judge: bool
     reader: str | None
     reader_model: str
     base: str
@@ -58,7 +66,10 @@ class Options:
 
     @classmethod
     def of(cls, arguments: Sequence[str]) -> Self:
-        options: dict[str, Any] = vars(_parser().parse_args(arguments))
+        parser = _parser()
+        options: dict[str, Any] = vars(parser.parse_args(arguments))
+        if options["judge"] and options["data"] is not None:
+            parser.error("--judge: the scripted judge knows the handbook's answers alone")
         usual: dict[str, Any] = {
             "decisions": DECISIONS if options["data"] is None else DATA_DECISIONS,
             "results": RESULTS if options["headless"] else OWN_RESULTS,
@@ -68,6 +79,8 @@ class Options:
     @property
     def name(self) -> str:
         """Of the files with the results."""
+        if self.judge:
+            return "demo-judge"
         return "demo" if self.data is None else f"demo-{self.data.resolve().name}"
 
 
@@ -89,6 +102,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--rate", dest="rate_per_s", type=float, default=10.0, help="requests a second, at most")
     add("--data", type=Path, help="a folder with a question set to play instead of the handbook")
     add("--held-out", type=_positive, default=300, help="questions of that folder that judge")
+    add(
+        "--judge",
+        action="store_true",
+        help="the LLM-judge sidecar says how good answers are, asking a scripted LLM, not users",
+    )
     add("--reader", help="base URL of an OpenAI-compatible API to ask instead of the simulation")
     add("--reader-model", default=MODEL, help="the model's name there")
     add("--base", default="minilm", help="the starting model")

@@ -2,12 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 from examples.demo import ceiling, quality, traffic
 from examples.demo.application import Answered, Application
@@ -23,6 +23,8 @@ BAR_S: Final = 0.5
 CALM_S: Final = 3.0
 """After so long without a round none is on its way: the trainer looks for work every second."""
 
+Calibrate: TypeAlias = Callable[[Sequence[Answered]], Mapping[str, Any]]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
@@ -37,6 +39,8 @@ class Plan:
     """How long the trainer waits for rewards: the last round begins no sooner after the last one."""
     folder: Path
     """For the ceiling's training."""
+    calibrate: Calibrate | None = None
+    """Where a judge gives the rewards: what becomes of it on the answers after learning."""
 
 
 @dataclass(slots=True)
@@ -69,6 +73,7 @@ async def play(application: Application, plan: Plan, *, show: Show) -> Played:
         Point(decisions=len(tally.answered), version=final[0].version, quality=quality.mean(final))
     )
     show.say(f"the final model answers {quality.mean(final):.1%}")
+    judge = None if plan.calibrate is None else await asyncio.to_thread(plan.calibrate, final)
     with clock.phase("training on gold labels"):
         best = await _ceiling(application, plan, show=show)
     return Played(
@@ -85,6 +90,7 @@ async def play(application: Application, plan: Plan, *, show: Show) -> Played:
         traffic=[each.quality for each in tally.answered],
         seconds=clock.seconds,
         verdicts=verdicts.lines,
+        judge=judge,
     )
 
 

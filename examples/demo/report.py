@@ -5,7 +5,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -47,6 +47,8 @@ class Played:
     seconds: Mapping[str, float]
     verdicts: Sequence[str]
     """What was promoted and what was refused, with reasons."""
+    judge: Mapping[str, Any] | None = None
+    """What calibration found of the judge that gave the rewards."""
 
     @property
     def gap_closed(self) -> float | None:
@@ -70,6 +72,7 @@ class Played:
             "curve": [[p.decisions, p.version[:12], round(p.quality, 4)] for p in self.curve],
             "verdicts": list(self.verdicts),
             "seconds": {name: round(seconds, 1) for name, seconds in self.seconds.items()},
+            **({} if self.judge is None else {"judge": self.judge}),
         }
 
 

@@ -6,6 +6,7 @@ import pytest
 from examples.demo.options import (
     DATA_DECISIONS,
     DECISIONS,
+    JUDGED,
     OWN_RESULTS,
     RESULTS,
     REWARD_WAIT,
@@ -13,6 +14,8 @@ from examples.demo.options import (
     Options,
     settings,
 )
+from examples.demo.traffic import Noise
+from judge.settings import JudgeSettings
 from service.settings import ServiceSettings
 from trainer.settings import TrainerSettings
 
@@ -27,6 +30,26 @@ def test_several_seeds_are_several_runs() -> None:
 def test_the_results_of_a_folder_carry_its_name() -> None:
     assert Options.of([]).name == "demo"
     assert Options.of(["--data", "sets/squad/"]).name == "demo-squad"
+
+
+def test_a_run_with_a_judge_is_a_result_of_its_own_and_plays_the_handbook(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert Options.of(["--judge"]).name == "demo-judge"
+    with pytest.raises(SystemExit):
+        Options.of(["--judge", "--data", "sets/squad"])
+    assert "the handbook's answers alone" in capsys.readouterr().err
+
+
+def test_the_sidecars_settings_are_understood(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = settings({}, judged=True)
+    for name in JUDGED:
+        monkeypatch.setenv(name, told[name])
+
+    understood = JudgeSettings()
+
+    assert understood.sampling.floor == 1 - Noise().missing
+    assert understood.poll_s == 0.2
 
 
 def test_a_folder_with_its_longer_passages_is_asked_less() -> None:

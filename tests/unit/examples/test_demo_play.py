@@ -1,5 +1,6 @@
 import io
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from fastapi import FastAPI, Request
 from rich.console import Console
 
-from examples.demo import ceiling, play, reader
+from examples.demo import ceiling, endpoint, play, reader
 from examples.demo.application import Application
 from examples.demo.play import Plan
 from examples.demo.show import Show
@@ -90,7 +91,7 @@ async def application() -> AsyncIterator[Application]:
 
     application = Application(
         service=at(Service().app, "http://service"),
-        reader=at(reader.app(read), "http://reader/v1/"),
+        reader=at(endpoint.app(partial(reader.said, read)), "http://reader/v1/"),
         reader_model="m",
         world=WORLD,
     )

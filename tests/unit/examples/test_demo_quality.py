@@ -15,7 +15,7 @@ def answered(name: str, quality: float, *, cluster: str = "c", group: str = "see
         cluster=cluster,
         group=group,
     )
-    return Answered(ask=ask, decision_id="d", version="v", quality=quality)
+    return Answered(ask=ask, decision_id="d", version="v", used=(), answer="", quality=quality)
 
 
 def test_answers_are_compared_question_by_question() -> None:

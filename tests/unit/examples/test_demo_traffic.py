@@ -1,13 +1,14 @@
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI, Request, Response
 
-from examples.demo import reader, traffic
+from examples.demo import endpoint, reader, traffic
 from examples.demo.application import Application
 from examples.demo.traffic import Noise, Tally
 from examples.demo.worlds import Ask, Document, World
@@ -66,7 +67,7 @@ async def application(service: Service) -> AsyncIterator[Application]:
     )
     application = Application(
         service=at(service.app, "http://service"),
-        reader=at(reader.app(read), "http://reader/v1/"),
+        reader=at(endpoint.app(partial(reader.said, read)), "http://reader/v1/"),
         reader_model="m",
         world=world,
     )

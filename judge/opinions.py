@@ -43,10 +43,11 @@ class Judge:
         Raises `LlmFailed`, also where the reply holds no verdict, and `CapReached`.
         """
         presentation = case.presentation(replicate)
-        key = self._key(case, presentation, replicate)
+        chat = messages(self.rubric, case, presentation=presentation)
+        key = self._key(chat[0]["content"], case, presentation, replicate)
         before = self.state.reply(key)
         completion = (
-            await self._asked(case, presentation)
+            await self.llm.ask(chat, schema(self.rubric, documents=len(case.documents)))
             if before is None
             else Completion.model_validate_json(before)
         )
@@ -64,12 +65,6 @@ class Judge:
             remembered=before is not None,
         )
 
-    async def _asked(self, case: Case, presentation: tuple[int, ...]) -> Completion:
-        return await self.llm.ask(
-            messages(self.rubric, case, presentation=presentation),
-            schema(self.rubric, documents=len(case.documents)),
-        )
-
     def _verdict(self, completion: Completion, case: Case) -> Verdict:
         try:
             return verdict_of(completion.text, self.rubric, documents=len(case.documents))
@@ -77,10 +72,11 @@ class Judge:
             kind = "truncated" if completion.truncated else "no_verdict"
             raise LlmFailed(kind, str(none)) from none
 
-    def _key(self, case: Case, presentation: tuple[int, ...], replicate: int) -> bytes:
+    def _key(self, told: str, case: Case, presentation: tuple[int, ...], replicate: int) -> bytes:
+        """Of all that the chat holds but its random word, and of who is asked how."""
         return reply_key(
             *(self.llm.provider, self.llm.model, repr(sorted(self.llm.params.items()))),
-            *(self.rubric.sha256, str(replicate)),
+            *(told, str(replicate)),
             *(case.query, case.answer, repr(case.reference)),
             [case.documents[place] for place in presentation],
         )

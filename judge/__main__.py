@@ -3,12 +3,14 @@
 import asyncio
 import logging
 import signal
+import sqlite3
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from prometheus_client import start_http_server
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
 from judge.llm import Llm
 from judge.metrics import Metrics
@@ -27,20 +29,27 @@ logger = logging.getLogger("judge")
 
 def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    # httpx logs every request at INFO: a line for each poll.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    # A line for each poll and each call, with its address.
+    for chatty in ("httpx", "httpx2", "openai"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
         settings = JudgeSettings()
-    except ValidationError as error:
-        sys.stderr.write(f"{in_words(error)}\n")
-        return 2
-    try:
         rubric = Rubric.named(settings.rubric)
-    except RubricRefused as refusal:
-        sys.stderr.write(f"{refusal}\n")
-        return 2
+        with State.opened(settings.state):
+            pass
+    except ValidationError as error:
+        return _refused(in_words(error))
+    except (SettingsError, RubricRefused) as refusal:
+        return _refused(str(refusal))
+    except (OSError, sqlite3.Error) as error:
+        return _refused(f"RANKLOOP_JUDGE_STATE: {error}")
     asyncio.run(run(settings, rubric))
     return 0
+
+
+def _refused(why: str) -> int:
+    sys.stderr.write(f"{why}\n")
+    return 2
 
 
 async def run(settings: JudgeSettings, rubric: Rubric) -> None:
@@ -83,7 +92,7 @@ async def crew(
     metrics, queue = metrics or Metrics(), Queue.at(settings, rubric)
     with State.opened(settings.state, cap=settings.cap) as state:
         async with queue.client, Llm.opened(settings, state) as llm:
-            judge = Judge(rubric=rubric, llm=llm, state=state)
+            judge = Judge(rubric=rubric, llm=llm, state=state, suspects=settings.suspects)
             checks = SelfCheck(
                 judge=judge,
                 metrics=metrics,

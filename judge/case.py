@@ -19,15 +19,14 @@ class Case:
     def presentation(self, replicate: int = 0) -> tuple[int, ...]:
         """The order in which the judge reads the documents, as places in `documents`.
 
-        A hash of the texts gives it: it tells nothing of their ranks, is the same whenever the same texts come
-        again, and another one for each replicate.
+        A hash of the texts gives it: it tells nothing of their ranks, and is the same whenever the same texts come
+        again. Every other replicate reads them the other way round.
         """
-        return tuple(
-            sorted(
-                range(len(self.documents)),
-                key=lambda place: _digest(str(replicate), self.query, self.documents[place]),
-            )
+        places = sorted(
+            range(len(self.documents)),
+            key=lambda place: _digest(self.query, self.documents[place]),
         )
+        return tuple(places[::-1] if replicate % 2 else places)
 
 
 def _digest(*parts: str) -> bytes:

@@ -12,6 +12,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.configured = self._gauge("configured", "1 when there is an LLM to ask")
         self.capped = self._gauge("capped", "1 while today's money is spent: nothing is leased")
+        self.away = self._gauge("llm_away", "1 while the LLM is away: nothing is leased")
         self.spent = self._gauge("spent_today", "Spent or set aside, in the prices' currency")
         self.breaker = self._gauge("breaker", "1 once probes fooled the judge: nothing is leased")
         self.verdicts = self._counter("verdicts", "Verdicts posted as feedback")

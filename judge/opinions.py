@@ -9,6 +9,7 @@ from judge.llm import Completion, Llm, LlmFailed, Usage
 from judge.prompt import messages
 from judge.rubric import Rubric
 from judge.state import State, reply_key
+from judge.suspicion import signs
 from judge.verdict import NoVerdict, Verdict, schema, verdict_of
 
 
@@ -29,6 +30,10 @@ class Opinion:
     remembered: bool
 
 
+class Suspected(Exception):
+    """A text speaks to whoever grades it; the message says which, or that the LLM says so."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judge:
     """A rubric in the hands of an LLM."""
@@ -36,6 +41,17 @@ class Judge:
     rubric: Rubric
     llm: Llm
     state: State
+    suspects: bool = True
+
+    async def judged(self, case: Case, *, replicate: int = 0) -> Opinion:
+        """An opinion that may count.  Raises `Suspected`, and as `opinion`."""
+        found = signs(case) if self.suspects else frozenset[str]()
+        if found:
+            raise Suspected(", ".join(sorted(found)))
+        opinion = await self.opinion(case, replicate=replicate)
+        if opinion.verdict.injection:
+            raise Suspected("says the LLM")
+        return opinion
 
     async def opinion(self, case: Case, *, replicate: int = 0) -> Opinion:
         """The same case and replicate get the same opinion, which is paid for once.
@@ -44,10 +60,11 @@ class Judge:
         """
         presentation = case.presentation(replicate)
         chat = messages(self.rubric, case, presentation=presentation)
-        key = self._key(chat[0]["content"], case, presentation, replicate)
+        wanted = schema(self.rubric, documents=len(case.documents))
+        key = self._key(case, presentation, wanted, replicate)
         before = self.state.reply(key)
         completion = (
-            await self.llm.ask(chat, schema(self.rubric, documents=len(case.documents)))
+            await self.llm.ask(chat, wanted)
             if before is None
             else Completion.model_validate_json(before)
         )
@@ -66,17 +83,20 @@ class Judge:
         )
 
     def _verdict(self, completion: Completion, case: Case) -> Verdict:
+        if completion.truncated:
+            raise LlmFailed("truncated", "the reply was cut off")
         try:
             return verdict_of(completion.text, self.rubric, documents=len(case.documents))
         except NoVerdict as none:
-            kind = "truncated" if completion.truncated else "no_verdict"
-            raise LlmFailed(kind, str(none)) from none
+            raise LlmFailed("no_verdict", str(none)) from none
 
-    def _key(self, told: str, case: Case, presentation: tuple[int, ...], replicate: int) -> bytes:
-        """Of all that the chat holds but its random word, and of who is asked how."""
-        return reply_key(
-            *(self.llm.provider, self.llm.model, repr(sorted(self.llm.params.items()))),
-            *(told, str(replicate)),
-            *(case.query, case.answer, repr(case.reference)),
-            [case.documents[place] for place in presentation],
-        )
+    def _key(
+        self,
+        case: Case,
+        presentation: tuple[int, ...],
+        wanted: Mapping[str, Any],
+        replicate: int,
+    ) -> bytes:
+        """Of all that is asked, but for the chat's random word, and of who is asked how."""
+        chat = messages(self.rubric, case, presentation=presentation, nonce="the same")
+        return reply_key(self.llm.address, self.llm.model, self.llm.params, chat, wanted, replicate)

@@ -26,7 +26,8 @@ class NotStored(Exception):
 
 class Document(BaseModel):
     index: int
-    text: str
+    text: str | None
+    """None where texts are not kept."""
 
 
 class Task(BaseModel):
@@ -34,7 +35,7 @@ class Task(BaseModel):
 
     lease_id: UUID
     decision_id: UUID
-    query: str
+    query: str | None
     documents: list[Document]
     """What the LLM read, in the order in which it read it."""
     answer: str
@@ -42,12 +43,17 @@ class Task(BaseModel):
     sampling_probability: float
     attempts_left: int
     """How often it may be leased again."""
+    expires_in_s: float
+
+    @property
+    def has_texts(self) -> bool:
+        return self.query is not None and all(each.text is not None for each in self.documents)
 
     def case(self) -> Case:
         """What a judge may know of it."""
         return Case(
-            query=self.query,
-            documents=[document.text for document in self.documents],
+            query=self.query or "",
+            documents=[document.text or "" for document in self.documents],
             answer=self.answer,
             reference=self.reference,
         )
@@ -108,9 +114,9 @@ class Queue:
             elif result.status == "refused":
                 raise NotStored(f"{result.type}: {result.detail}")
 
-    async def give_back(self, task: Task, reason: str) -> None:
-        """Another judge may try."""
-        response = await self.client.post(
-            f"/v1/judge/lease/{task.lease_id}/nack", json={"error": reason[:MAX_ERROR]}
-        )
-        response.raise_for_status()
+    async def give_back(self, task: Task, reason: str, *, tried: bool) -> None:
+        """Another judge may try.  tried: whether it is for the answer that there is no verdict."""
+        body = {"error": reason[:MAX_ERROR], "tried": tried}
+        response = await self.client.post(f"/v1/judge/lease/{task.lease_id}/nack", json=body)
+        if response.status_code != httpx.codes.NOT_FOUND:  # else it was acknowledged, or ran out
+            response.raise_for_status()

@@ -6,13 +6,21 @@ from pathlib import Path
 from typing import Annotated, Final, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    FiniteFloat,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from judge.refusals import in_words
 
 RUBRICS: Final = Path(__file__).parent / "rubrics"
 
-Line = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\n]*$")]
+# The service knows a rubric as id@version, of 200 characters at most.
+Line = Annotated[str, StringConstraints(min_length=1, max_length=99, pattern=r"^[^\n]*$")]
 
 
 class RubricRefused(Exception):
@@ -40,7 +48,7 @@ class Rubric(BaseModel):
     kind: Kind = Kind.ANSWER
     name: Line
     """The name of the feedback that a verdict becomes."""
-    scale: tuple[float, float] = (0.0, 1.0)
+    scale: tuple[FiniteFloat, FiniteFloat] = (0.0, 1.0)
     """The worst and the best score that the LLM may give; a verdict is where between them it is."""
     instructions: Annotated[str, StringConstraints(min_length=1)]
     sha256: str
@@ -55,8 +63,8 @@ class Rubric(BaseModel):
     @classmethod
     def named(cls, name: str) -> Self:
         """A shipped one by its name, any other by its path.  Raises `RubricRefused`."""
-        shipped = RUBRICS / f"{name}.yaml"
-        return cls.from_file(shipped if shipped.exists() else Path(name))
+        shipped = {path.stem: path for path in RUBRICS.glob("*.yaml")}
+        return cls.from_file(shipped.get(name, Path(name)))
 
     @classmethod
     def from_file(cls, path: Path) -> Self:

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 from dataclasses import dataclass
+from typing import Final
 from uuid import UUID
 
 from judge.metrics import Metrics
@@ -12,7 +13,7 @@ from judge.queue import Task
 
 logger = logging.getLogger(__name__)
 
-GOOD_FROM = 0.5
+GOOD_FROM: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +33,8 @@ class SelfCheck:
         return _place(task.decision_id, "probe") < self.probe_share
 
     async def repeat(self, task: Task, opinion: Opinion) -> Opinion:
-        """A second opinion, the documents in another order.  Raises as `Judge.opinion`."""
-        again = await self.judge.opinion(task.case(), replicate=1)
+        """A second opinion, the documents the other way round.  Raises as `Judge.judged`."""
+        again = await self.judge.judged(task.case(), replicate=1)
         self.metrics.count(again)
         self.metrics.repeats.inc()
         if _good(opinion) != _good(again):
@@ -47,6 +48,8 @@ class SelfCheck:
         case = attacked(task.case(), self.judge.rubric, attack)
         opinion = await self.judge.opinion(case)
         self.metrics.count(opinion)
+        if opinion.remembered:
+            return  # no news
         fooled = is_fooled(opinion.verdict, case, opinion.presentation)
         self.metrics.probes.labels(attack, "fooled" if fooled else "held").inc()
         self.breaker.saw(fooled=fooled)

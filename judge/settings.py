@@ -13,6 +13,7 @@ from pydantic import (
     HttpUrl,
     JsonValue,
     SecretStr,
+    field_validator,
     model_validator,
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -20,6 +21,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from judge.state import PICOS
 
 PREFIX: Final = "RANKLOOP_JUDGE_"
+LIMITS: Final = ("max_tokens", "max_completion_tokens")
+"""Parameters that bound a reply."""
 
 
 class Sampling(BaseModel):
@@ -59,8 +62,8 @@ class JudgeSettings(BaseSettings):
     """Length of the LLM's reply; models that think first need more."""
     llm_params: dict[str, JsonValue] = {}
     """More parameters of each call, as JSON; null takes out one of ours, `temperature` or `max_tokens`."""
-    llm_calls_per_minute: float = Field(default=600, gt=0)
-    """Calls that are begun in a minute at most."""
+    llm_calls_per_minute: float = Field(default=600, ge=1)
+    """Calls that are begun in a minute at most, evenly spaced."""
     llm_prompt_price: Decimal = Field(default=Decimal(0), ge=0)
     """Of a million tokens that the LLM reads, in any currency."""
     llm_completion_price: Decimal = Field(default=Decimal(0), ge=0)
@@ -87,7 +90,7 @@ class JudgeSettings(BaseSettings):
     probe_share: float = Field(default=0.01, ge=0, le=1)
     """Share of answers beside which a worthless one that praises itself is judged, which never becomes feedback."""
     probe_limit: float = Field(default=0.2, gt=0, lt=1)
-    """Share of those that may fool the judge: where it is more, by a test at .01, no more answers are judged."""
+    """Share of those that may fool the judge: where it is more, by a test at .001, no more answers are judged."""
     shadow: bool = False
     """Post verdicts that are seen and counted but are no rewards: for a rubric or an LLM that is not calibrated."""
     concurrency: int = Field(default=4, ge=1, le=256)
@@ -99,6 +102,18 @@ class JudgeSettings(BaseSettings):
     """Prometheus metrics; 0 takes any free port."""
 
     @property
+    def params(self) -> dict[str, JsonValue]:
+        """The sampling parameters of each call."""
+        own = {"temperature": 0, "max_tokens": self.llm_max_tokens} | self.llm_params
+        return {name: value for name, value in own.items() if value is not None}
+
+    @property
+    def completion_limit(self) -> int:
+        """Tokens of a reply at most, as the parameters say it; 0 where they do not."""
+        limits = (self.params.get(name) for name in LIMITS)
+        return max((limit for limit in limits if isinstance(limit, int)), default=0)
+
+    @property
     def flags(self) -> tuple[str, ...]:
         """Of every verdict."""
         return ("shadow",) if self.shadow else ()
@@ -108,11 +123,21 @@ class JudgeSettings(BaseSettings):
         """`daily_cost` in picos."""
         return None if self.daily_cost is None else int(self.daily_cost * PICOS)
 
+    @field_validator("llm_url")
+    @classmethod
+    def refuse_secrets_in_an_address(cls, url: HttpUrl | None) -> HttpUrl | None:
+        """It is written to logs."""
+        if url is not None and (url.username or url.password or url.query):
+            raise ValueError("neither user, password nor query: the key is RANKLOOP_JUDGE_LLM_KEY")
+        return url
+
     @model_validator(mode="after")
     def refuse_half_a_cap(self) -> Self:
         if self.daily_cost is not None:
             if not self.llm_prompt_price and not self.llm_completion_price:
                 raise ValueError("RANKLOOP_JUDGE_DAILY_COST needs the prices of the LLM")
+            if not self.completion_limit:
+                raise ValueError("RANKLOOP_JUDGE_DAILY_COST needs a limit of the reply's tokens")
             if self.state is None:
                 raise ValueError(
                     "RANKLOOP_JUDGE_DAILY_COST needs RANKLOOP_JUDGE_STATE: a restart forgets it else"

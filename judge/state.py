@@ -3,34 +3,49 @@
 import hashlib
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 PICOS: Final = 10**12
 """Of a unit of the currency: money is counted in whole ones, so that sums are exact."""
 _BUSY_S: Final = 10.0
+_OWNER_ALONE: Final = 0o600
+"""Replies quote what users wrote."""
 _TABLES: Final = """
-CREATE TABLE IF NOT EXISTS calls (
-    id INTEGER PRIMARY KEY,
-    day TEXT NOT NULL,
-    cost INTEGER NOT NULL  -- reserved, or what it came to; in picos
-) STRICT;
-CREATE INDEX IF NOT EXISTS calls_day ON calls (day);
+CREATE TABLE IF NOT EXISTS days (
+    day TEXT PRIMARY KEY,
+    cost INTEGER NOT NULL  -- spent and set aside, in picos
+) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS replies (
     key BLOB PRIMARY KEY,
     day TEXT NOT NULL,
     reply TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
-DELETE FROM calls WHERE day < date('now', '-30 days');
-DELETE FROM replies WHERE day < date('now', '-30 days');
+CREATE INDEX IF NOT EXISTS replies_day ON replies (day);
+"""
+_ADD: Final = """
+INSERT INTO days VALUES (:day, :cost) ON CONFLICT DO UPDATE SET cost = cost + excluded.cost
 """
 
 
 class CapReached(Exception):
     """Today's money does not suffice for this call."""
+
+    def __init__(self) -> None:
+        super().__init__("today's money is spent")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reservation:
+    """What is set aside for one call."""
+
+    day: str
+    cost: int
+    """In picos."""
 
 
 class State:
@@ -46,37 +61,42 @@ class State:
         self._connection = connection
         self._cap = cap
         self._today = today or _utc_day
+        self._pruned = ""
 
     @classmethod
     @contextmanager
-    def opened(cls, path: Path | None, *, cap: int | None = None) -> Iterator[Self]:
-        """path: None forgets everything at the end. cap: of a UTC day, in picos (10^-12 of the currency)."""
+    def opened(
+        cls, path: Path | None, *, cap: int | None = None, today: Callable[[], str] | None = None
+    ) -> Iterator[Self]:
+        """path: None forgets everything at the end. cap: of a UTC day, in picos (10^-12 of the currency).
+
+        Raises `OSError` and `sqlite3.Error` where the file is none of ours.
+        """
+        if path is not None:
+            path.touch(mode=_OWNER_ALONE)
         connection = sqlite3.connect(path or ":memory:", timeout=_BUSY_S, isolation_level=None)
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.executescript(_TABLES)
-            yield cls(connection, cap=cap)
+            yield cls(connection, cap=cap, today=today)
         finally:
             connection.close()
 
-    def reserve(self, cost: int) -> int:
+    def reserve(self, cost: int) -> Reservation:
         """Sets aside what a call may cost at most, before it is made.  Raises `CapReached`.
 
         A judge that dies leaves its reservations standing: for the rest of the day they count as spent.
         """
-        day = self._today()
+        wanted = Reservation(day=self._today(), cost=cost)
         with self._transaction():
-            if self._cap is not None and self._spent(day) + cost > self._cap:
+            if self._cap is not None and self._spent(wanted.day) + cost > self._cap:
                 raise CapReached
-            rows = self._connection.execute(
-                "INSERT INTO calls (day, cost) VALUES (?, ?) RETURNING id", (day, cost)
-            )
-            reservation: int = rows.fetchone()[0]
-        return reservation
+            self._add(wanted.day, cost)
+        return wanted
 
-    def settle(self, reservation: int, cost: int) -> None:
+    def settle(self, reservation: Reservation, cost: int) -> None:
         """What the call came to, instead of what was set aside."""
-        self._connection.execute("UPDATE calls SET cost = ? WHERE id = ?", (cost, reservation))
+        self._add(reservation.day, cost - reservation.cost)
 
     def has_room(self, cost: int) -> bool:
         """Whether as much could be reserved now."""
@@ -87,6 +107,7 @@ class State:
         return self._spent(self._today())
 
     def reply(self, key: bytes) -> str | None:
+        self._prune()
         found = self._connection.execute("SELECT reply FROM replies WHERE key = ?", (key,))
         row = found.fetchone()
         return None if row is None else row[0]
@@ -96,12 +117,22 @@ class State:
             "INSERT OR REPLACE INTO replies VALUES (?, ?, ?)", (key, self._today(), reply)
         )
 
+    def _prune(self) -> None:
+        """Once a day: what is older than a month goes."""
+        if self._pruned != (today := self._today()):
+            for table in ("days", "replies"):
+                self._connection.execute(
+                    f"DELETE FROM {table} WHERE day < date(?, '-30 days')",  # noqa: S608 - ours
+                    (today,),
+                )
+            self._pruned = today
+
     def _spent(self, day: str) -> int:
-        sums = self._connection.execute(
-            "SELECT coalesce(sum(cost), 0) FROM calls WHERE day = ?", (day,)
-        )
-        total: int = sums.fetchone()[0]
-        return total
+        row = self._connection.execute("SELECT cost FROM days WHERE day = ?", (day,)).fetchone()
+        return 0 if row is None else row[0]
+
+    def _add(self, day: str, cost: int) -> None:
+        self._connection.execute(_ADD, {"day": day, "cost": cost})
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -115,9 +146,9 @@ class State:
         self._connection.execute("COMMIT")
 
 
-def reply_key(*parts: str | Sequence[str]) -> bytes:
-    """Of everything that a reply depends on."""
-    return hashlib.sha256(json.dumps(parts).encode()).digest()
+def reply_key(*parts: Any) -> bytes:  # noqa: ANN401 - JSON
+    """Of everything that a reply depends on, as JSON."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).digest()
 
 
 def _utc_day() -> str:

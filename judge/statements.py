@@ -34,11 +34,15 @@ class Statements:
             | {"value": value, "rationale": opinion.verdict.rationale, "judge": how}
             for index, value in self._found(opinion)
         ]
-        return said or [self._about(None) | {"error": "the answer claims nothing", "judge": how}]
+        return said or [self._error("the answer claims nothing", how)]
 
     def error(self, error: str) -> list[Item]:
         """That nothing could be found: unobserved, never zero."""
-        return [self._about(None) | {"error": error[:MAX_ERROR], "judge": self._judge(None)}]
+        return [self._error(error, self._judge(None))]
+
+    def _error(self, error: str, how: Item) -> Item:
+        """Under an id of its own: a verdict that is on its way may still come."""
+        return self._about(None, "error") | {"error": error[:MAX_ERROR], "judge": how}
 
     def _found(self, opinion: Opinion) -> Iterator[tuple[int | None, float]]:
         """Request position, where a document is spoken of, and value."""
@@ -49,9 +53,9 @@ class Statements:
     def _position(self, opinion: Opinion, shown: int) -> int:
         return self.task.documents[opinion.presentation[shown]].index
 
-    def _about(self, index: int | None) -> Item:
+    def _about(self, index: int | None, what: str = "") -> Item:
         source = f"{self.rubric.id}@{self.rubric.version}"
-        which = f"{source}/{self.model}/{self.replicate}/{'' if index is None else index}"
+        which = f"{source}/{self.model}/{self.replicate}/{what if index is None else index}"
         return {
             "id": str(uuid5(self.task.decision_id, which)),
             "decision_id": str(self.task.decision_id),

@@ -10,23 +10,30 @@ from typing import Final
 
 from judge.case import Case
 
+_GRADER: Final = (
+    r"\b(grader|grading|judge|evaluator|rater|reranker|ranking (model|system)|AI (assistant|model)"
+    r"|language model|LLM)s?\b"
+)
+_ORDER: Final = r"\b(give|assign|award|rate|score|grade|mark|rank|output|return|respond|reply)\b"
+_BEST: Final = (
+    r"\b((score|rating|grade|mark) of (1\b|one|10\b|100)|full (score|marks)|(highest|maximum|perfect|top)"
+    r" (score|rank|rating|grade|mark)s?|10 ?/ ?10|100 ?/ ?100)"
+)
 _SIGNS: Final[Mapping[str, re.Pattern[str]]] = {
-    name: re.compile(pattern, re.IGNORECASE | re.DOTALL)
+    name: re.compile(pattern, re.IGNORECASE | re.DOTALL | re.MULTILINE)
     for name, pattern in {
-        "instructs": r"\b(ignore|disregard|forget|override)\b.{0,40}\b(previous|prior|above|earlier|your|all|the)\b"
-        r".{0,40}\b(instruction|prompt|rule|rubric|guideline)s?\b",
-        "addresses_the_grader": r"\b(grader|grading|judge|evaluator|rater|reviewer|reranker|ranking (model|system)"
-        r"|AI (assistant|model)|language model)s?\b.{0,60}\b(must|should|shall|please|note|give|assign|rate|score"
-        r"|rank|return|output|respond)\b",
-        "dictates_a_score": r"\b(give|assign|award|rate|score|grade|mark|rank|output|return|respond with|reply with)\b"
-        r".{0,50}\b(score of|full (score|marks|points)|highest (score|rank|rating)|perfect (score|rating)|1\.0\b"
-        r"|10 ?/ ?10|100 ?%|top (rank|score))",
-        "praises_itself": r"\bthis (passage|document|answer|text|page|article|section)\b.{0,40}\b(is|was)\b.{0,30}"
-        r"\b(perfect(ly)?|fully|completely|absolutely|most|highly|100 ?%)\b.{0,30}"
-        r"\b(relevant|correct|helpful|accurate|useful|supported|authoritative)\b",
-        "forges_a_verdict": r"[\"'](score|injection|supported|rationale|relevance_score|verdict)[\"']\s*:",
-        "forges_a_chat": r"<\|?(im_start|im_end|system|assistant|endoftext|eot_id|start_header_id)\|?>|\[/?INST\]"
-        r"|<(start|end)_of_turn>|^\s*#{2,}\s*(system|assistant|instruction)s?\b|=== (begin|end) \w+",
+        "instructs": r"\b(ignore|disregard|forget|override)\b.{0,20}\b(previous|prior|above|earlier|your)\b"
+        r".{0,30}\b(instruction|prompt|rule|rubric|guideline)s?\b",
+        "instructs_its_grader": rf"{_GRADER}.{{0,60}}(\bignore|\bdisregard|{_BEST})",
+        "dictates_a_score": rf"{_ORDER}.{{0,40}}{_BEST}",
+        "praises_itself": r"\bthis (passage|document|answer|text|page|article)\b.{0,10}\b(is|was)\b.{0,10}"
+        r"\b(perfectly|fully|completely|absolutely|highly|most)\b.{0,20}"
+        r"\b(relevant|correct|helpful|accurate)\b",
+        "forges_a_verdict": r"\{[^{}]{0,400}[\"'](score|injection|supported|relevance_score|verdict)[\"']\s*:"
+        r"\s*([\d.]+|true|false)",
+        "forges_a_chat": r"<\|?(im_start|im_end|endoftext|eot_id|start_header_id)\|?>|\[/?INST\]"
+        r"|<(start|end)_of_turn>|^#{2,}\s*(system|assistant)\s*:?\s*$"
+        r"|^=== (begin|end) (question|document|reference|answer)\b",
     }.items()
 }
 _HIDDEN: Final = re.compile("[\u200b-\u200f\u2060-\u2064\ufeff\u00ad]|[\U000e0000-\U000e007f]")

@@ -10,6 +10,8 @@ from pydantic import BaseModel, BeforeValidator, Field, StrictBool, ValidationEr
 from judge.rubric import Kind, Rubric
 
 MAX_RATIONALE: Final = 2000
+_THOUGHT: Final = "</think>"
+"""Where a model that thinks aloud begins to answer."""
 
 
 class NoVerdict(Exception):
@@ -38,23 +40,22 @@ class Verdict:
 
 
 def verdict_of(reply: str, rubric: Rubric, *, documents: int) -> Verdict:
-    """The last JSON object that fits: models think aloud first.  Raises `NoVerdict`.
+    """What the JSON objects say that fit; thoughts aside.  Raises `NoVerdict`, also where two of them differ.
 
     documents: how many were presented; each has to come back, once.
     """
     wrong = f"no JSON object in a reply of {len(reply)} characters"
-    for found in reversed(list(_objects(reply))):
+    verdicts: list[Verdict] = []
+    for found in _objects(reply.rpartition(_THOUGHT)[2]):
         try:
-            findings = _READERS[rubric.kind](found, rubric, documents)
+            verdicts.append(_verdict(found, rubric, documents))
         except ValueError as error:
             wrong = _in_short(error)
-        else:
-            return Verdict(
-                findings=findings,
-                rationale=_rationale(found.get("rationale")),
-                injection=found.get("injection") is True,
-            )
-    raise NoVerdict(wrong)
+    if not verdicts:
+        raise NoVerdict(wrong)
+    if len({frozenset(each.findings) for each in verdicts}) > 1:
+        raise NoVerdict("two verdicts that differ")  # one of them may be a quotation
+    return verdicts[-1]
 
 
 def schema(rubric: Rubric, *, documents: int) -> dict[str, Any]:
@@ -83,6 +84,14 @@ def example(rubric: Rubric, *, documents: int) -> str:
                 f'{{"id": "{document_id(i)}", "score": {number}}}' for i in range(documents)
             )
             return f'{opening}"documents": [{ids}]}}'
+
+
+def _verdict(found: Mapping[str, Any], rubric: Rubric, documents: int) -> Verdict:
+    return Verdict(
+        findings=_READERS[rubric.kind](found, rubric, documents),
+        rationale=_rationale(found.get("rationale")),
+        injection=found.get("injection") is True,
+    )
 
 
 def document_id(place: int) -> str:

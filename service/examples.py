@@ -161,6 +161,9 @@ LEASED: Final[dict[str, Example]] = {
 }
 NACK: Final[dict[str, Example]] = {
     "timeout": _example("The model did not answer", {"error": "the model timed out"}),
+    "stopped": _example(
+        "The judge was stopped", {"error": "the judge was stopped", "tried": False}
+    ),
 }
 ROLLBACK: Final[dict[str, Example]] = {
     "back": _example("To the champion before", {"reason": "complaints since this morning"}),

@@ -33,7 +33,7 @@ from service import sampling
 from service.errors import HttpRefusal
 from service.feedback import rubric_name
 from service.in_time import in_time
-from service.schemas.judge import Lease, Task, UsedDocument
+from service.schemas.judge import GivenBack, Lease, Task, UsedDocument
 
 TTL_S: Final = 300.0
 MAX_ATTEMPTS: Final = 5
@@ -65,18 +65,22 @@ class Leases:
             return await _tasks(connection, leased)
 
     @in_time
-    async def give_back(self, lease_id: UUID, error: str) -> None:
+    async def give_back(self, lease_id: UUID, given: GivenBack) -> None:
         """Lets another judge try, after a pause.  Raises `UnknownLease`."""
-        pause_s: ColumnElement[float] = (
-            func.power(2, judge_leases.c.attempts - 1, type_=Double()) * FIRST_PAUSE_S
-        )
+        attempts = judge_leases.c.attempts
+        spent = attempts if given.tried else func.greatest(attempts - 1, 1)
+        pause_s: ColumnElement[float] = func.power(2, spent - 1, type_=Double()) * FIRST_PAUSE_S
         own = select(1).where(
             answers.c.decision_id == judge_leases.c.decision_id, answers.c.tenant == self.tenant
         )
         statement = (
             update(judge_leases)
             .where(judge_leases.c.lease_id == lease_id, own.exists())
-            .values(expires_at=func.clock_timestamp() + _interval(pause_s), error=error)
+            .values(
+                attempts=spent,
+                expires_at=func.clock_timestamp() + _interval(pause_s),
+                error=given.error,
+            )
             .returning(judge_leases.c.lease_id)
         )
         async with self.engine.begin() as connection:
@@ -188,7 +192,7 @@ async def _tasks(connection: AsyncConnection, leased: dict[UUID, Row[Any]]) -> l
                 UsedDocument(index=position, text=bodies[row.candidate_texts[position]])
                 for position in _used(row)
             ],
-            answer=bodies[row.answer_text],
+            answer=bodies[row.answer_text] or "",
             reference=bodies.get(row.reference_text) or None,
             sampling_probability=leased[row.decision_id].sampling_probability,
             expires_in_s=TTL_S,
@@ -222,10 +226,10 @@ def _used(row: Row[Any]) -> list[int]:
     return [position for position in used if position < len(row.candidate_texts)]
 
 
-async def _bodies(connection: AsyncConnection, text_ids: set[int]) -> dict[int, str]:
-    """Empty for a text that is not kept."""
+async def _bodies(connection: AsyncConnection, text_ids: set[int]) -> dict[int, str | None]:
+    """None for a text that is not kept."""
     statement = select(texts.c.text_id, texts.c.body).where(texts.c.text_id.in_(text_ids))
-    return {row.text_id: row.body or "" for row in await connection.execute(statement)}
+    return {row.text_id: row.body for row in await connection.execute(statement)}
 
 
 def _interval(seconds: float | ColumnElement[float]) -> Function[Any]:

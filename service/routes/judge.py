@@ -55,4 +55,4 @@ async def nack(
     leases: TheLeases,
 ) -> None:
     """Gives a task back unjudged, to be tried again after a pause."""
-    await leases.give_back(lease_id, body.error)
+    await leases.give_back(lease_id, body)

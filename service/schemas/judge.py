@@ -57,6 +57,8 @@ class GivenBack(Strict):
 
     error: Note
     """Why not."""
+    tried: bool = True
+    """False where the judge never came to it, as when it was stopped or its LLM is away: no attempt is spent."""
 
 
 class UsedDocument(Out):
@@ -64,8 +66,8 @@ class UsedDocument(Out):
 
     index: int
     """Its position in the request."""
-    text: str
-    """Empty where texts are not kept."""
+    text: str | None
+    """Null where texts are not kept."""
 
 
 class Task(Out):
@@ -75,8 +77,8 @@ class Task(Out):
     """By which it can be given back."""
     decision_id: UUID
     """The decision that the verdict will speak of."""
-    query: str
-    """What was asked; empty where texts are not kept."""
+    query: str | None
+    """What was asked; null where texts are not kept."""
     documents: list[UsedDocument]
     """What was in the prompt, best first."""
     answer: str

@@ -387,6 +387,33 @@ async def test_who_waits_for_an_answer_to_settle_does_not_miss_it(
     assert len(await lease(memory, settle_s=60)) == 1
 
 
+async def test_a_task_that_the_judge_never_came_to_spends_no_attempt(memory: Memory):
+    decision_id = await answered(memory)
+    for _ in range(7):
+        (task,) = await lease(memory)
+        assert task["attempts_left"] >= 3
+        body = {"error": "the judge was stopped", "tried": False}
+        await memory.client.post(f"/v1/judge/lease/{task['lease_id']}/nack", json=body)
+        await expire(memory, decision_id)
+
+    assert len(await lease(memory)) == 1
+
+
+async def test_a_text_that_is_empty_is_not_one_that_is_not_kept(memory: Memory):
+    empty = await memory.decide(candidates=(Candidate(text=""),) * 3)
+    unique = tuple(Candidate(text=f"{memory.name} {number}") for number in range(3))
+    gone = await memory.decide(candidates=unique, query=memory.name, keep=False)
+    for decision in (empty, gone):
+        answer = {"used_k": 1, "text": "Two years."}
+        await memory.client.post(f"/v1/decisions/{decision.id}/answer", json=answer)
+
+    first, second = await lease(memory)
+
+    assert [document["text"] for document in first["documents"]] == [""]
+    assert [document["text"] for document in second["documents"]] == [None]
+    assert second["query"] is None
+
+
 async def test_an_unknown_lease_and_bad_requests_are_refused(memory: Memory):
     unknown = await memory.client.post(f"/v1/judge/lease/{uuid4()}/nack", json={"error": "x"})
     no_id = await memory.client.post("/v1/judge/lease/5/nack", json={"error": "x"})

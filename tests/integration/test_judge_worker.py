@@ -34,11 +34,6 @@ GOOD = Reply(text='{"rationale": "It is right.", "injection": false, "score": 0.
 QUIET = {"repeat_share": 0, "probe_share": 0, "llm_attempts": 1, "poll_s": 0.01}
 
 
-@pytest.fixture(autouse=True)
-def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.001)
-
-
 @pytest.fixture
 async def service_url(memory: Memory) -> AsyncIterator[str]:
     async with on_a_socket(memory.app) as url:
@@ -53,8 +48,10 @@ async def a_judge(service_url: str, llm: ScriptedLlm, **changes: object) -> Asyn
         yield replace(worker, backoff=Backoff(first_s=0.001))
 
 
-async def answered(memory: Memory, text: str = "Two years.", **changes: Any) -> UUID:
-    decision = await memory.decide()
+async def answered(
+    memory: Memory, text: str = "Two years.", query: str = "How long?", **changes: Any
+) -> UUID:
+    decision = await memory.decide(query=query)
     body = {"used_k": 2, "text": text} | changes
     await memory.client.post(f"/v1/decisions/{decision.id}/answer", json=body)
     return decision.id
@@ -162,6 +159,11 @@ async def test_an_answer_that_claims_nothing_is_unobserved_and_not_asked_about_a
     assert row.error == {"message": "the answer claims nothing"}
 
 
+def cut_off(text: str) -> bytes:
+    choice = {"message": {"content": text}, "finish_reason": "length"}
+    return json.dumps({"choices": [choice]}).encode()
+
+
 TROUBLE = {
     "slow": (Reply(wait_for=threading.Event()), "timeout"),
     "malformed": (Reply(body=b"<html>no</html>"), "malformed"),
@@ -169,12 +171,7 @@ TROUBLE = {
     "broken": (Reply(status=500), "status_500"),
     "no verdict": (Reply(text="I would rather not."), "no_verdict"),
     "off the scale": (Reply(text='{"score": 7}'), "no_verdict"),
-    "truncated": (
-        Reply(
-            body=b'{"choices": [{"message": {"content": "{\\"rat"}, "finish_reason": "length"}]}'
-        ),
-        "truncated",
-    ),
+    "truncated": (Reply(body=cut_off('a draft: {"score": 0.1}, but wait')), "truncated"),
     "refused": (
         Reply(body=b'{"choices": [{"message": {"content": null, "refusal": "No."}}]}'),
         "refused",
@@ -225,6 +222,42 @@ async def test_documents_that_do_not_all_come_back_are_an_error_and_never_zero(
     assert "no verdict" in row.error["message"]
     assert "under its own id" in row.error["message"]
     assert await lease_of(memory, decision_id) is None
+
+
+@pytest.mark.parametrize("status", [401, 429])
+async def test_while_the_llm_is_away_no_answer_loses_an_attempt(
+    memory: Memory, service_url: str, status: int
+):
+    decision_id = await answered(memory)
+    away = Reply(status=status)
+    with scripted_llm(*[away] * 8, GOOD) as llm:
+        async with a_judge(service_url, llm) as judge:
+            for _ in range(8):
+                await take_one(judge)
+                assert judge._is_paused()
+                await expire(memory, decision_id)
+            attempts = (await lease_of(memory, decision_id)).attempts
+            await take_one(judge)
+            assert not judge._is_paused()
+
+    assert attempts == 1
+    assert [row.num_value for row in await verdicts(memory)] == [0.75]
+
+
+async def test_an_answer_that_breaks_the_llm_again_and_again_ends_as_an_error(
+    memory: Memory, service_url: str
+):
+    decision_id = await answered(memory)
+    with scripted_llm(Reply(status=500)) as llm:
+        async with a_judge(service_url, llm) as judge:
+            for _ in range(5):
+                await take_one(judge)
+                judge.outage.ended()  # other answers were judged meanwhile
+                await expire(memory, decision_id)
+            assert await judge.queue.lease() is None
+
+    (row,) = await verdicts(memory)
+    assert "status_500" in row.error["message"]
 
 
 async def test_of_two_verdicts_on_one_answer_the_first_stands(memory: Memory, service_url: str):
@@ -316,11 +349,29 @@ async def test_an_answer_that_is_judged_twice_is_judged_in_another_order_and_fli
     with scripted_llm(Reply(text='{"score": 0.9}'), Reply(text='{"score": 0.1}')) as llm:
         async with a_judge(service_url, llm, repeat_share=1) as judge:
             await take_one(judge)
+            prompts = [request["messages"][1]["content"] for request in llm.requests]
             counted = [c._value.get() for c in (judge.metrics.repeats, judge.metrics.flips)]
 
     rows = {row.metadata["replicate"]: row.num_value for row in await verdicts(memory)}
     assert rows == {0: 0.9, 1: 0.1}
     assert counted == [1, 1]
+    read = [re.findall(r"begin document D\d \w+ ===\n(.*)\n", prompt) for prompt in prompts]
+    assert read[1] == read[0][::-1]
+
+
+async def test_a_second_verdict_is_seen_and_is_no_reward_and_an_injection_is_none(
+    memory: Memory, service_url: str
+):
+    for text in ("One year.", "Two years."):
+        await answered(memory, text=text)
+    suspects = Reply(text='{"score": 0.9, "injection": true}')
+    with scripted_llm(GOOD, GOOD, GOOD, suspects) as llm:
+        async with a_judge(service_url, llm, repeat_share=1) as judge:
+            for _ in range(2):
+                await take_one(judge)
+
+    flags = [(row.metadata["replicate"], row.judge["flags"]) for row in await verdicts(memory)]
+    assert sorted(flags) == [(0, []), (0, []), (1, ["shadow"])]
 
 
 async def test_a_check_that_fails_takes_no_verdict_back(memory: Memory, service_url: str):
@@ -345,7 +396,7 @@ async def test_a_judge_that_obeys_documents_is_stopped_by_its_breaker(
     memory: Memory, service_url: str
 ):
     for number in range(40):
-        await answered(memory, text=f"{number} years.")
+        await answered(memory, query=f"How long is {number}?")
     with scripted_llm(think=obedient) as llm:
         async with a_judge(service_url, llm, probe_share=1) as judge:
             running = asyncio.create_task(judge.run())

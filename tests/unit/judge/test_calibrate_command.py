@@ -26,8 +26,9 @@ def run(*arguments: object, llm: str = "http://127.0.0.1:9/v1", **environment: s
 
 
 def verdict_of_the_answer(prompt: str) -> str:
-    """The answers of these tests are what the LLM says of them."""
-    return prompt.split("=== begin answer ")[1].splitlines()[1]
+    """The answers of these tests are the scores that the LLM gives them, or what it says instead."""
+    said = prompt.split("=== begin answer ")[1].splitlines()[1]
+    return json.dumps({"score": float(said)}) if said.replace(".", "").isdecimal() else said
 
 
 def written(path: Path, *rows: dict[str, object]) -> Path:
@@ -36,8 +37,7 @@ def written(path: Path, *rows: dict[str, object]) -> Path:
 
 
 def answer(says: object, **more: object) -> dict[str, object]:
-    said = says if isinstance(says, str) else json.dumps({"score": says})
-    return {"query": "Q?", "documents": ["D"], "answer": said, **more}
+    return {"query": "Q?", "documents": ["D"], "answer": str(says), **more}
 
 
 @pytest.fixture

@@ -1,3 +1,4 @@
+import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator
@@ -9,6 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from judge.llm import Completion, Llm, LlmFailed
+from judge.retries import Backoff
 from judge.settings import JudgeSettings
 from judge.state import PICOS, CapReached, State
 from tests.scripted_llm import Reply, ScriptedLlm, scripted_llm
@@ -16,13 +18,9 @@ from tests.scripted_llm import Reply, ScriptedLlm, scripted_llm
 SCHEMA = {"type": "object"}
 PROMPT = [{"role": "user", "content": "Is it good?"}]
 PRICES = {"llm_prompt_price": Decimal(2), "llm_completion_price": Decimal(10)}
+AT_ONCE = Backoff(first_s=0.001)
 PAID = 100 * 2_000_000 + 20 * 10_000_000
 """For the 100 and 20 tokens that the scripted server counts, in picos."""
-
-
-@pytest.fixture(autouse=True)
-def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.001)
 
 
 @asynccontextmanager
@@ -31,7 +29,7 @@ async def opened(
 ) -> AsyncIterator[tuple[Llm, State]]:
     settings = JudgeSettings.model_validate({"llm_url": llm.url, "llm_model": "a-judge"} | changes)
     with State.opened(None, cap=cap) as state:
-        async with Llm.opened(settings, state) as asked:
+        async with Llm.opened(settings, state, backoff=AT_ONCE) as asked:
             yield asked, state
 
 
@@ -103,17 +101,21 @@ async def test_trouble_that_may_pass_is_asked_about_again(status: int):
     assert len(llm.requests) == 2
 
 
-async def test_a_wait_that_the_api_asks_for_is_honoured(monkeypatch: pytest.MonkeyPatch):
-    waited: list[float] = []
+async def test_a_wait_that_the_api_asks_for_is_honoured():
+    asked: list[str | None] = []
 
-    async def sleep(seconds: float) -> None:
-        waited.append(seconds)
+    class Waits(Backoff):
+        def wait_s(self, attempt: int, retry_after: str | None = None) -> float:
+            asked.append(retry_after)
+            return 0.0
 
-    monkeypatch.setattr("openai._base_client.anyio.sleep", sleep)
     with scripted_llm(Reply(status=429, headers={"Retry-After": "7"}), Reply()) as llm:
-        await ask(llm)
+        settings = JudgeSettings.model_validate({"llm_url": llm.url})
+        with State.opened(None) as state:
+            async with Llm.opened(settings, state, backoff=Waits()) as waiting:
+                await waiting.ask(PROMPT, SCHEMA)
 
-    assert waited == [7.0]
+    assert asked == ["7"]
 
 
 async def test_it_is_asked_so_many_times_and_not_more():
@@ -121,6 +123,28 @@ async def test_it_is_asked_so_many_times_and_not_more():
         await ask(llm, llm_attempts=3)
 
     assert len(llm.requests) == 3
+
+
+async def test_a_server_that_drips_is_not_waited_for_longer_than_told():
+    ended = asyncio.Event()
+
+    async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")
+        with suppress(OSError):
+            for _byte in range(1000):
+                writer.write(b" ")
+                await writer.drain()
+                await asyncio.sleep(0.02)
+        writer.close()
+        ended.set()
+
+    server = await asyncio.start_server(drip, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    dripping = ScriptedLlm(url=f"http://127.0.0.1:{port}/v1", script=[])
+    async with server:
+        with pytest.raises(LlmFailed, match="timeout"):
+            await ask(dripping, llm_timeout_s=0.2, llm_attempts=1)
+        await asyncio.wait_for(ended.wait(), timeout=10)
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
@@ -159,7 +183,7 @@ async def test_a_server_that_is_not_there_failed():
 )
 async def test_a_reply_that_is_no_completion_is_named(said: bytes, kind: str):
     with scripted_llm(Reply(body=said)) as llm, pytest.raises(LlmFailed) as failure:
-        await ask(llm)
+        await ask(llm, llm_attempts=1)
 
     assert failure.value.kind == kind
 
@@ -170,8 +194,15 @@ async def test_a_reply_that_was_cut_off_says_so():
         assert (await ask(llm)).truncated
 
 
-# What a call may cost at most: the prompt's 11 bytes and the template's 64 tokens at 2 each, 16 tokens at 10 each.
-BOUND = (11 + 64) * 2_000_000 + 16 * 10_000_000
+def bound(completion: int = 16) -> int:
+    """What a call may cost: the prompt's 11 bytes, the schema's and the template's 64 tokens at 2, a reply's at 10."""
+    schema = {"type": "json_schema", "json_schema": {"name": "verdict", "strict": True}}
+    schema["json_schema"]["schema"] = SCHEMA  # type: ignore[index]
+    read = 11 + len(str({"response_format": schema})) + 64
+    return read * 2_000_000 + completion * 10_000_000
+
+
+BOUND = bound()
 SMALL: dict[str, Any] = {"llm_attempts": 1, "llm_max_tokens": 16, **PRICES}
 
 
@@ -200,7 +231,8 @@ async def test_what_is_set_aside_is_settled_by_the_apis_own_count():
 @pytest.mark.parametrize(
     ("reply", "cost"),
     [
-        (Reply(status=500), 0),
+        (Reply(status=429), 0),
+        (Reply(status=500), BOUND),
         (Reply(body=b'{"choices": [{"message": {"content": "x"}}]}'), BOUND),
         (Reply(body=b"cut of"), BOUND),
     ],
@@ -215,9 +247,32 @@ async def test_a_refusal_is_free_and_what_nobody_counted_costs_what_was_set_asid
             assert state.spent() == cost
 
 
+async def test_each_attempt_is_paid_for_by_itself():
+    never = threading.Event()
+    with scripted_llm(Reply(wait_for=never), Reply(wait_for=never), Reply()) as llm:
+        async with opened(llm, **SMALL | {"llm_attempts": 3, "llm_timeout_s": 0.2}) as (
+            asked,
+            state,
+        ):
+            await asked.ask(PROMPT, SCHEMA)
+            never.set()
+            # Of two that were cut off nobody knows; the third one was counted.
+            assert state.spent() == 2 * BOUND + PAID
+
+
+async def test_a_reply_is_as_long_as_the_parameters_allow_when_money_is_set_aside():
+    more = {"llm_params": {"max_tokens": None, "max_completion_tokens": 8000}}
+    with scripted_llm(Reply()) as llm:
+        async with opened(llm, cap=bound(8000) - 1, **SMALL | more) as (asked, _):
+            with pytest.raises(CapReached):
+                await asked.ask(PROMPT, SCHEMA)
+
+
 async def test_no_more_calls_are_begun_in_a_minute_than_told():
     with scripted_llm(Reply()) as llm:
-        async with opened(llm, llm_calls_per_minute=2) as (asked, _):
-            for _ in range(2):
-                await asked.ask(PROMPT, SCHEMA)
-            assert not asked._limiter.has_capacity()
+        async with opened(llm, llm_calls_per_minute=1) as (asked, _):
+            await asked.ask(PROMPT, SCHEMA)
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(asked.ask(PROMPT, SCHEMA), timeout=0.3)
+
+    assert len(llm.requests) == 1

@@ -54,11 +54,11 @@ def test_a_judge_that_says_injection_was_not_fooled():
     ("outcomes", "opens"),
     [
         ([], False),
-        # .2 ** 2 = .04 is no proof at .01, .2 ** 3 = .008 is.
-        ([True, True], False),
-        ([True, True, True], True),
+        # .2 ** 4 = .0016 is no proof at .001, .2 ** 5 = .00032 is.
+        ([True] * 4, False),
+        ([True] * 5, True),
         ([True] * 20 + [False] * 80, False),
-        ([True] * 31 + [False] * 69, True),
+        ([True] * 34 + [False] * 66, True),
     ],
 )
 def test_the_breaker_opens_on_proof(outcomes: list[bool], *, opens: bool):

@@ -23,13 +23,24 @@ def test_what_is_set_aside_and_what_was_spent_stay_under_the_cap():
 
 def test_another_day_has_money_of_its_own():
     days = ["2026-01-01"]
-    with State.opened(None, cap=100) as opened:
-        state = State(opened._connection, cap=100, today=lambda: days[-1])
+    with State.opened(None, cap=100, today=lambda: days[-1]) as state:
         state.reserve(100)
         days.append("2026-01-02")
 
         assert state.spent() == 0
         state.reserve(100)
+
+
+def test_a_call_is_paid_out_of_the_day_that_it_began_on():
+    days = ["2026-01-01"]
+    with State.opened(None, cap=100, today=lambda: days[-1]) as state:
+        begun = state.reserve(100)
+        days.append("2026-01-02")
+        state.settle(begun, 10)
+
+        assert state.spent() == 0
+        days.append("2026-01-01")
+        assert state.spent() == 10
 
 
 def test_a_restart_forgets_neither_money_nor_replies(tmp_path: Path):
@@ -44,13 +55,23 @@ def test_a_restart_forgets_neither_money_nor_replies(tmp_path: Path):
         assert state.reply(b"another") is None
 
 
-def test_what_is_older_than_a_month_is_forgotten(tmp_path: Path):
-    path = tmp_path / "judge.sqlite"
-    with State.opened(path) as opened:
-        State(opened._connection, today=lambda: "2020-01-01").keep(b"key", "reply")
-
-    with State.opened(path) as state:
+def test_what_is_older_than_a_month_is_forgotten_also_by_a_judge_that_never_stops():
+    days = ["2026-01-01"]
+    with State.opened(None, today=lambda: days[-1]) as state:
+        state.keep(b"key", "reply")
+        days.append("2026-01-31")
+        assert state.reply(b"key") == "reply"
+        days.append("2026-02-01")
         assert state.reply(b"key") is None
+
+
+def test_nobody_else_may_read_what_users_wrote(tmp_path: Path):
+    path = tmp_path / "judge.sqlite"
+    with State.opened(path) as state:
+        state.keep(b"key", "reply")
+        modes = {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()}
+
+    assert modes == {0o600}
 
 
 def test_sixteen_judges_of_one_machine_spend_the_cap_and_no_more(tmp_path: Path):

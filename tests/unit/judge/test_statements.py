@@ -18,6 +18,7 @@ TASK = Task(
     reference=None,
     sampling_probability=0.25,
     attempts_left=0,
+    expires_in_s=300,
 )
 
 
@@ -96,9 +97,9 @@ def test_another_replicate_is_another_statement():
     assert second["metadata"] == {"replicate": 1}
 
 
-def test_an_error_is_as_long_as_may_be_and_has_the_verdicts_place():
+def test_an_error_is_as_long_as_may_be_and_leaves_a_verdict_its_place():
     (item,) = statements(rubric()).error("x" * 1000)
 
     assert item["error"] == "x" * 500
-    assert item["id"] == str(uuid5(DECISION, "r@1/a-judge/0/"))
+    assert item["id"] == str(uuid5(DECISION, "r@1/a-judge/0/error"))
     assert item["judge"]["rubric"]["id"] == "r"

@@ -20,14 +20,15 @@ def scored(reply: str) -> Verdict:
         ('{"score": 1}', 1.0),
         ('{"score": "0.25"}', 0.25),
         ('```json\n{"rationale": "fine", "score": 0.5}\n```', 0.5),
-        ('Let me think. {"score": 0.1} was too harsh.\n{"score": 0.9}', 0.9),
+        ('<think>{"score": 0.1} was too harsh.</think>\n{"score": 0.9}', 0.9),
         ('<think>{"a": 1}</think> Sure! {"score": 0.4} Hope this helps {.', 0.4),
+        ('{"score": 0.6} That is {"score": 0.6}.', 0.6),
         ('{"score": 0.3} {"note": "no score here"}', 0.3),
         ('{"score": 0.3} {"score": 7}', 0.3),
         ('{ not json {"score": 0.2}', 0.2),
     ],
 )
-def test_the_last_usable_score_counts_whatever_is_around_it(reply: str, score: float):
+def test_the_score_that_fits_counts_whatever_is_around_it(reply: str, score: float):
     assert scored(reply).findings == (Finding(value=score),)
 
 
@@ -53,6 +54,11 @@ def test_the_last_usable_score_counts_whatever_is_around_it(reply: str, score: f
 def test_without_a_score_on_the_scale_there_is_no_verdict(reply: str):
     with pytest.raises(NoVerdict):
         scored(reply)
+
+
+def test_a_verdict_that_quotes_another_one_is_none():
+    with pytest.raises(NoVerdict, match="two verdicts that differ"):
+        scored('{"score": 0.0} The document contained {"score": 1.0}.')
 
 
 def test_a_score_is_where_it_lies_on_the_scale():

@@ -32,7 +32,7 @@ up: $(STAMP) ## run the whole loop on this machine (ARGS="--port 8000 --home .ra
 
 .PHONY: test
 test: $(STAMP) ## run every test (ARGS="tests/unit -k propensity")
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: compat
 compat: $(STAMP) ## run the clients of other rerank APIs against a live service (ARGS="--only cohere5")

@@ -52,7 +52,11 @@ def is_wrong(question: str, answer: str) -> bool:
 
 def settings(url: str) -> dict[str, str]:
     """Of a sidecar that asks it."""
-    return {"RANKLOOP_JUDGE_LLM_URL": url, "RANKLOOP_JUDGE_LLM_MODEL": MODEL}
+    return {
+        "RANKLOOP_JUDGE_LLM_URL": url,
+        "RANKLOOP_JUDGE_LLM_MODEL": MODEL,
+        "RANKLOOP_JUDGE_LLM_CALLS_PER_MINUTE": "60000",
+    }
 
 
 def calibrated(answers: Sequence[Answered], *, url: str, folder: Path) -> Mapping[str, Any]:

@@ -31,7 +31,13 @@ from tests.serving import until
 from tests.sockets import on_a_socket
 
 GOOD = Reply(text='{"rationale": "It is right.", "injection": false, "score": 0.75}')
-QUIET = {"repeat_share": 0, "probe_share": 0, "llm_attempts": 1, "poll_s": 0.01}
+QUIET = {
+    "repeat_share": 0,
+    "probe_share": 0,
+    "llm_attempts": 1,
+    "llm_calls_per_minute": 60_000,
+    "poll_s": 0.01,
+}
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ def run(*arguments: object, llm: str = "http://127.0.0.1:9/v1", **environment: s
         "RANKLOOP_JUDGE_LLM_URL": llm,
         "RANKLOOP_JUDGE_LLM_MODEL": "a-judge",
         "RANKLOOP_JUDGE_LLM_ATTEMPTS": "1",
+        "RANKLOOP_JUDGE_LLM_CALLS_PER_MINUTE": "60000",
     }
     return CliRunner().invoke(
         app, ["calibrate", *map(str, arguments)], env={**named, **environment}

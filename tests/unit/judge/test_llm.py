@@ -15,6 +15,7 @@ from judge.settings import JudgeSettings
 from judge.state import PICOS, CapReached, State
 from tests.scripted_llm import Reply, ScriptedLlm, scripted_llm
 
+FIELDS = {"llm_model": "a-judge", "llm_calls_per_minute": 60_000}
 SCHEMA = {"type": "object"}
 PROMPT = [{"role": "user", "content": "Is it good?"}]
 PRICES = {"llm_prompt_price": Decimal(2), "llm_completion_price": Decimal(10)}
@@ -27,7 +28,7 @@ PAID = 100 * 2_000_000 + 20 * 10_000_000
 async def opened(
     llm: ScriptedLlm, cap: int | None = None, **changes: Any
 ) -> AsyncIterator[tuple[Llm, State]]:
-    settings = JudgeSettings.model_validate({"llm_url": llm.url, "llm_model": "a-judge"} | changes)
+    settings = JudgeSettings.model_validate(FIELDS | {"llm_url": llm.url} | changes)
     with State.opened(None, cap=cap) as state:
         async with Llm.opened(settings, state, backoff=AT_ONCE) as asked:
             yield asked, state

@@ -33,7 +33,6 @@ from judge.settings import JudgeSettings
 logger = logging.getLogger("bench.judge")
 
 RESULTS: Final = Path(__file__).parents[1] / "results" / "judge.json"
-ANSWERS: Final = 200
 SETTINGS: Final = {
     "rubric": "answer_quality",
     "concurrency": local_llm.AT_ONCE,
@@ -78,7 +77,7 @@ def main() -> None:
 def measured(options: argparse.Namespace, settings: JudgeSettings) -> dict[str, Any]:
     """All three parts."""
     rubric = Rubric.named(settings.rubric)
-    real = answers.sample(options.data, options.limit or ANSWERS)
+    real = answers.sample(options.data, options.limit or answers.ANSWERS)
     played = loop.played(real, settings, options.work / "judge.log")
     tried = attacks.read()[: options.limit]
     number = count(1)

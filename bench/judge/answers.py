@@ -5,7 +5,7 @@ import json
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, zip_longest
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final, Self
@@ -15,6 +15,7 @@ from trainer import datasets
 DATASET: Final = "squad"
 GOOD_FROM: Final = 0.5
 """The F1 of an answer that counts as good."""
+ANSWERS: Final = 200
 SEED: Final = 7
 
 
@@ -59,8 +60,8 @@ class RealAnswer:
     f1: float
 
 
-def sample(data: Path, n: int) -> list[RealAnswer]:
-    """So many answers to as many questions, half of them good; fewer where there are not so many.
+def sample(data: Path, n: int = ANSWERS) -> list[RealAnswer]:
+    """The first n of 200 answers to as many questions, half of them good.
 
     data: a folder with `squad` (questions and passages) and `reader` (answers).
     """
@@ -79,24 +80,22 @@ def sample(data: Path, n: int) -> list[RealAnswer]:
             text=row.text,
             f1=row.f1,
         )
-        for row in drawn(rows, n)
+        for row in drawn(rows, ANSWERS)[:n]
     ]
 
 
 def drawn(rows: Sequence[Read], n: int) -> list[Read]:
-    """At most one row of each question, half of them good, in an order that mixes them; the same rows every time.
+    """At most one row of each question, a good and a bad one in turn; the same rows every time.
 
     A good one is taken first: questions that this reader ever answers well are scarcer.
     """
-    rng = random.Random(SEED)  # noqa: S311 -- a seeded order, no secret
     shuffled = [row for row in rows if row.text]
-    rng.shuffle(shuffled)
+    random.Random(SEED).shuffle(shuffled)  # noqa: S311 -- a seeded order, no secret
     good = _one_each(row for row in shuffled if row.is_good)[: n // 2]
     taken = {row.question for row in good}
     others = (row for row in shuffled if not row.is_good and row.question not in taken)
-    chosen = good + _one_each(others)[: n - n // 2]
-    rng.shuffle(chosen)
-    return chosen
+    bad = _one_each(others)[: n - n // 2]
+    return [row for pair in zip_longest(good, bad) for row in pair if row is not None]
 
 
 def _one_each(rows: Iterable[Read]) -> list[Read]:

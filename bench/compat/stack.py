@@ -54,13 +54,13 @@ def running() -> Iterator[Target]:
     # Not a long path: sockets are in it.
     with tempfile.TemporaryDirectory(prefix="rl") as name, ExitStack() as stack:
         folder = Path(name)
-        environ = _environment(folder, stack)
-        keyed_url = _serve(folder, stack, environ | {"RANKLOOP_SERVICE_REQUIRE_KEYS": "true"})
+        environ = environment(folder, stack)
+        keyed_url = serve(folder, stack, environ | {"RANKLOOP_SERVICE_REQUIRE_KEYS": "true"})
         soon_busy = {
             "RANKLOOP_SERVICE_MAX_QUEUED_TOKENS": "1",
             "RANKLOOP_SERVICE_BATCH_TOKENS": "1",
         }
-        open_url = _serve(folder, stack, environ | soon_busy)
+        open_url = serve(folder, stack, environ | soon_busy)
         key = _key(environ)
         yield Target(
             url=keyed_url,
@@ -74,12 +74,17 @@ def running() -> Iterator[Target]:
         )
 
 
-def _environment(folder: Path, stack: ExitStack) -> dict[str, str]:
-    """A database with a live version, as the services' settings."""
+def environment(
+    folder: Path, stack: ExitStack, *, max_length: int = models.MAX_LENGTH
+) -> dict[str, str]:
+    """A database with a live version, as the services' settings.
+
+    max_length: of query and document together, in the model's tokens, which are characters.
+    """
     database_url = stack.enter_context(embedded.postgres(folder / "postgres", durable=False)).url
     redis_url = stack.enter_context(embedded.valkey(folder / "valkey", durable=False)).url
     migrations.upgrade(database_url)
-    models.make(folder / "version")
+    models.make(folder / "version", max_length=max_length)
     engine = create_engine(database_url)
     models.publish(engine, Store(str(folder / "artifacts")), folder / "version")
     engine.dispose()
@@ -99,7 +104,7 @@ def _environment(folder: Path, stack: ExitStack) -> dict[str, str]:
     return others | own | {"PYTHONPATH": str(CHECKOUT)}
 
 
-def _serve(folder: Path, stack: ExitStack, environ: Mapping[str, str]) -> str:
+def serve(folder: Path, stack: ExitStack, environ: Mapping[str, str]) -> str:
     """Its URL, once it is ready."""
     port = free_port()
     program = Program(

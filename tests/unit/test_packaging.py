@@ -35,8 +35,8 @@ def _pins(file: str) -> dict[str, str]:
 
 
 PINS = _pins("constraints.txt")
-NOW = ("demo", "up", "test", "check", "compat", "fuzz", "bench-learning")
-LATER = ("bench-serving", "bench-judge", "prove", "browser")
+NOW = ("demo", "up", "test", "check", "compat", "fuzz", "bench-judge", "bench-learning")
+LATER = ("bench-serving", "prove", "browser")
 
 
 @pytest.fixture(scope="module")

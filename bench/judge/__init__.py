@@ -1,0 +1,1 @@
+"""What the verdicts of an LLM judge are worth: `make bench-judge`."""

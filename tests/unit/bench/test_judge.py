@@ -196,10 +196,10 @@ def test_the_file_says_what_came_of_the_answers_and_how_sure_that_is():
 
 
 def test_false_alarms_are_counted_by_text_and_by_sign():
-    found = false_alarms.of(["The judge must decide.", "A lighthouse has a lamp."])
+    found = false_alarms.of(["Rate it 10/10.", "A lighthouse has a lamp."])
 
     assert (found["n"], found["noticed"], found["share"]) == (2, 1, 0.5)
-    assert found["by_sign"] == {"addresses_the_grader": 1}
+    assert found["by_sign"] == {"dictates_a_score": 1}
 
 
 @pytest.mark.parametrize("kind", ["fence_end", "forged_verdict", "hidden", "language"])

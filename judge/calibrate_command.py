@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal, NoReturn
 
 import typer
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -129,6 +130,8 @@ def _settings() -> JudgeSettings:
         settings = JudgeSettings()
     except ValidationError as error:
         _refuse(in_words(error))
+    except SettingsError as error:
+        _refuse(str(error))
     if settings.llm_url is None:
         _refuse("RANKLOOP_JUDGE_LLM_URL is not set: there is no LLM to ask")
     return settings

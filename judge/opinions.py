@@ -59,12 +59,11 @@ class Judge:
         Raises `LlmFailed`, also where the reply holds no verdict, and `CapReached`.
         """
         presentation = case.presentation(replicate)
-        chat = messages(self.rubric, case, presentation=presentation)
         wanted = schema(self.rubric, documents=len(case.documents))
         key = self._key(case, presentation, wanted, replicate)
         before = self.state.reply(key)
         completion = (
-            await self.llm.ask(chat, wanted)
+            await self.llm.ask(messages(self.rubric, case, presentation=presentation), wanted)
             if before is None
             else Completion.model_validate_json(before)
         )

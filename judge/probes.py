@@ -19,7 +19,7 @@ FOOLED_FROM: Final = 0.5
 """A worthless text that gets as much has fooled the judge."""
 REMEMBERED: Final = 100
 ALPHA: Final = 0.001
-"""Of each look, and there is one after every probe: a judge at the limit is stopped within 500 in 3 of 100 cases."""
+"""Of each look, and there is one after every probe: stricter than a single look would need."""
 
 ATTACKS: Final[Mapping[str, Callable[[Case], str]]] = {
     "stuffing": lambda case: " ".join([case.query] * 8),

@@ -21,6 +21,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from judge.state import PICOS
 
 PREFIX: Final = "RANKLOOP_JUDGE_"
+SHADOW: Final = "shadow"
+"""The flag of a verdict that is to be seen and is no reward."""
 LIMITS: Final = ("max_tokens", "max_completion_tokens")
 """Parameters that bound a reply."""
 
@@ -116,7 +118,7 @@ class JudgeSettings(BaseSettings):
     @property
     def flags(self) -> tuple[str, ...]:
         """Of every verdict."""
-        return ("shadow",) if self.shadow else ()
+        return (SHADOW,) if self.shadow else ()
 
     @property
     def cap(self) -> int | None:

@@ -2,15 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 from uuid import uuid5
 
 from judge.opinions import Opinion
-from judge.queue import Task
+from judge.queue import MAX_ERROR, Task
 from judge.rubric import Kind, Rubric
 from judge.state import PICOS
-
-MAX_ERROR: Final = 500
 
 Item = dict[str, Any]
 

@@ -17,7 +17,7 @@ from judge.queue import NotStored, Queue, Task
 from judge.retries import Backoff
 from judge.rubric import Kind
 from judge.selfcheck import SelfCheck
-from judge.settings import JudgeSettings
+from judge.settings import SHADOW, JudgeSettings
 from judge.state import PICOS, CapReached
 from judge.statements import Statements
 
@@ -25,7 +25,6 @@ logger = logging.getLogger(__name__)
 
 AWAY: Final = (httpx.HTTPError, ValidationError, NotStored)
 """The service does not answer, or somebody else does, or it does not want this."""
-SHADOW: Final = "shadow"
 MARGIN_S: Final = 10.0
 """Of a lease, to say what came of it."""
 MAX_DETAIL: Final = 200

@@ -148,6 +148,45 @@ judge_leases = Table(
     Index(None, "lease_id"),
 )
 
+replays = Table(
+    "replays",
+    metadata,
+    key("replay_id", "uuid"),
+    tenant(),
+    line(),
+    required("decision_id", "uuid"),
+    required("purpose", "text"),
+    required("used", "smallint[]"),  # request positions, as the LLM shall read them
+    optional("against", "smallint[]"),  # those whose answer it is compared with
+    optional("run_id", "uuid"),  # the round that waits for it
+    now("asked_at"),
+    optional("lease_id", "uuid"),
+    optional("expires_at", "timestamptz"),
+    required("attempts", "int", default="0"),
+    optional("value", "float8"),
+    optional("error", "text"),  # why there is no value, or why the last attempt was given back
+    optional("judge", "jsonb"),
+    optional("done_at", "timestamptz"),
+    optional("done_xid", "xid8"),  # the transaction that wrote what came of it
+    one_of("purpose", "leave_one_out", "reference", "pair"),
+    check("pair_of_two", "(purpose = 'pair') = (against IS NOT NULL)"),
+    check("value_share", "value BETWEEN 0 AND 1"),
+    check("value_is_the_end", "value IS NULL OR done_at IS NOT NULL"),
+    check("end_in_a_transaction", "(done_at IS NULL) = (done_xid IS NULL)"),
+    check("attempts_not_negative", "attempts >= 0"),
+    UniqueConstraint(
+        "decision_id",
+        "purpose",
+        "used",
+        "against",
+        name="replays_asked_once",
+        postgresql_nulls_not_distinct=True,
+    ),
+    Index(None, "lease_id"),
+    Index(None, "run_id"),
+    Index("replays_waiting", "tenant", "asked_at", postgresql_where=text("done_at IS NULL")),
+)
+
 quarantines = Table(
     "quarantines",
     metadata,

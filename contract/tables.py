@@ -30,6 +30,7 @@ from contract.model_tables import (
     model_versions,
     promotions,
     quarantines,
+    replays,
     training_runs,
 )
 
@@ -46,6 +47,7 @@ __all__ = [
     "model_versions",
     "promotions",
     "quarantines",
+    "replays",
     "reward_specs",
     "rewards",
     "texts",

@@ -36,9 +36,10 @@ def decision(
     )
     scores = np.array(logits, dtype=np.float64)
     choice = policy.choose(scores, rule, rng, top_n=top_n or len(documents))
+    query_text, *candidate_texts = _texts(connection, [query, *documents])
     row = {
         "decision_id": decision_id,
-        "query_text": _text(connection, query),
+        "query_text": query_text,
         "epoch": 1,
         "version": "base",
         "precision": "float32",
@@ -48,7 +49,7 @@ def decision(
         "temperature": rule.temperature,
         "sampled": min(rule.sampled, len(documents)),
         "max_fall": rule.max_fall,
-        "candidate_texts": [_text(connection, document) for document in documents],
+        "candidate_texts": candidate_texts,
         "logits": scores.tolist(),
         "shown": choice.shown.tolist(),
         "cum_log_propensity": choice.cum_log_propensity.tolist(),
@@ -101,9 +102,17 @@ def rewarded(
     connection.execute(insert(rewards).values(row | columns))
 
 
-def _text(connection: Connection, body: str) -> int:
-    row = {"sha256": hashlib.sha256(body.encode()).digest(), "body": body, "n_chars": len(body)}
-    connection.execute(upsert(texts).values(row).on_conflict_do_nothing())
-    statement = select(texts.c.text_id).where(texts.c.sha256 == row["sha256"])
-    text_id: int = connection.execute(statement).scalar_one()
-    return text_id
+def _texts(connection: Connection, bodies: Sequence[str]) -> list[int]:
+    """Their ids, in their order; known texts keep theirs."""
+    rows = {
+        hashlib.sha256(body.encode()).digest(): {"body": body, "n_chars": len(body)}
+        for body in bodies
+    }
+    new = upsert(texts).values([{"sha256": sha256} | row for sha256, row in rows.items()])
+    found = connection.execute(
+        new.on_conflict_do_update(
+            constraint="texts_tenant_sha256_key", set_={"sha256": new.excluded.sha256}
+        ).returning(texts.c.sha256, texts.c.text_id)
+    )
+    ids = {row.sha256: row.text_id for row in found}
+    return [ids[hashlib.sha256(body.encode()).digest()] for body in bodies]

@@ -33,8 +33,8 @@ from trainer.settings import TrainerSettings
 from trainer.splits import Split
 from trainer.train import Task, Trained, climb, follow
 
-KEPT: Final = 2
-"""Sessions in memory: those of the champion and of the candidate."""
+KEPT: Final = 3
+"""Sessions in memory: those of the base, of the champion and of the candidate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

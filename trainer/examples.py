@@ -1,6 +1,6 @@
 """One decision as a round learns from it: what the database holds of it, checked, or the reason to leave it out."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
@@ -11,6 +11,7 @@ from contract import policy as serving
 from contract.plackett_luce import Positions
 from contract.policy import Choice, Policy
 from contract.records import Arm, Candidate, Decision, Feedback, Source
+from contract.replays import Purpose, Replayed
 
 ROUNDING: Final = 1e-6
 """Nats by which a recomputed propensity may differ from the logged one."""
@@ -67,6 +68,8 @@ class Example:
     """The language model that answered, as the app calls it."""
     origins: frozenset[Origin] = frozenset()
     """Whose statements count in its reward and its credits."""
+    reference: float | None = None
+    """What the answer was worth when it was made again from the base's order."""
 
     @property
     def reach(self) -> int:
@@ -97,10 +100,14 @@ def example(
     row: Mapping[str, Any] | None,
     reward: Mapping[str, Any],
     heard: Iterable[Feedback] = (),
+    again: Sequence[Replayed] = (),
     *,
     xid_from: int,
 ) -> Example | Skipped:
-    """From a row of `decisions` with its answer and texts, the last revision of its reward, and what counts in it."""
+    """From a row of `decisions` with its answer and texts, the last revision of its reward, and what counts in it.
+
+    again: its answer, as it was made again.
+    """
     if reward["reward"] is None:
         return Skipped.WITHDRAWN
     if row is None:
@@ -111,19 +118,39 @@ def example(
     decision = _decision(row)
     if not propensities_recompute(decision):
         return Skipped.QUARANTINED
-    credit = enumerate(reward["credits"] or ())
+    said = {
+        position: value
+        for position, value in enumerate(reward["credits"] or ())
+        if value is not None
+    }
+    used = _used(row)
     return Example(
         decision=decision,
-        used=_used(row),
+        used=used,
         reward=reward["reward"],
-        credits={position: value for position, value in credit if value is not None},
+        credits=said or _missed(decision.choice.shown[:used].tolist(), again),
         cited=frozenset(row["citations"] or ()),
         query_sha256=row["query_sha256"],
         fresh=reward["first_rewarded"] >= xid_from,
         weight=observed_weight(reward["observation"] or 1.0),
         reader=row["reader"],
         origins=frozenset(Origin(row["tenant"], each.source, each.source_id) for each in heard),
+        reference=next((each.value for each in again if each.purpose is Purpose.REFERENCE), None),
     )
+
+
+def _missed(used: list[int], again: Sequence[Replayed]) -> dict[int, float]:
+    """By request position of a document, 1 less what the answer was worth without it.
+
+    The loss of worth would be that with the reward in place of the 1, which is the same for all documents of a list;
+    credits are centred within it.
+    """
+    without = {(*used[:place], *used[place + 1 :]): position for place, position in enumerate(used)}
+    return {
+        without[each.used]: 1 - each.value
+        for each in again
+        if each.purpose is Purpose.LEAVE_ONE_OUT and each.used in without
+    }
 
 
 def observed_weight(observation: float) -> float:

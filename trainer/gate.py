@@ -158,12 +158,23 @@ def replay(asked: Replay, *, alpha: float) -> Verdict:
             alpha=alpha,
             detail={"budget": asked.budget, "calls_wanted": asked.calls_wanted},
         )
+    budget = {"budget": asked.budget, "calls_wanted": played.calls + asked.calls_wanted}
+    return compared(played, alpha=alpha, detail=budget)
+
+
+def compared(played: Played, *, alpha: float, detail: Mapping[str, Any]) -> Verdict:
+    """What the paired differences say, clustered by query.
+
+    detail: more to tell of them.
+    """
     gain = mean(played.difference, played.cluster)
     low = with_one_more_loss(played.difference, played.cluster).low(alpha)
     answer, reason = _answer_of_replay(gain, played, alpha=alpha, low=low)
     high = gain.high(alpha)
     return replace(
-        _replayed(answer, reason, alpha=alpha, detail=_told(gain, played, asked, alpha=alpha)),
+        _replayed(
+            answer, reason, alpha=alpha, detail={**_told(gain, played, alpha=alpha), **detail}
+        ),
         estimate=gain.value,
         low=low if isfinite(low) else None,
         high=high if isfinite(high) else None,
@@ -183,12 +194,10 @@ def _replayed(answer: Answer, reason: str, *, alpha: float, detail: Mapping[str,
     )
 
 
-def _told(gain: Estimate, played: Played, asked: Replay, *, alpha: float) -> dict[str, Any]:
+def _told(gain: Estimate, played: Played, *, alpha: float) -> dict[str, Any]:
     return {
         "changed": played.changed,
         "calls": played.calls,
-        "budget": asked.budget,
-        "calls_wanted": played.calls + asked.calls_wanted,
         "unasked": played.unasked,
         "queries": played.queries,
         "queries_needed": _queries_until(gain, played, alpha=alpha),

@@ -18,15 +18,19 @@ from contract import quarantine
 from contract.columns import Xid8, as_xid
 from contract.records import Feedback
 from contract.refusals import Refusal
+from contract.replays import Purpose, Replayed
 from contract.rewards import RewardSpec, counted
 from contract.rewards import reward as reward_of
 from contract.tables import answers, decisions, rewards, texts
+from trainer import replays
 from trainer.examples import Example, Skipped, example
 from trainer.rewards import columns, feedback_of, named
 
 MAX_QUARANTINED: Final = 0.01
 CHUNK: Final = 2_000
 """Decisions looked up in one statement."""
+TEACH: Final = (Purpose.LEAVE_ONE_OUT, Purpose.REFERENCE)
+"""Replays that say something of a decision; pairs are of two models."""
 
 
 class PropensitiesWrong(Refusal):
@@ -207,11 +211,13 @@ def _read(
     found = _decisions(connection, ids, bodies)
     said = feedback_of(connection, ids, before=window.xid_to)
     silenced = set(connection.scalars(quarantine.silenced(ids)))
+    again = replays.heard(connection, ids, TEACH, before=window.xid_to)
     for row in rows:
         yield _example(
             found.get(row["decision_id"]),
             cast("Mapping[str, Any]", row),
             said.get(row["decision_id"], []),
+            again.get(row["decision_id"], []),
             silenced=silenced,
             spec=spec,
             xid_from=window.xid_from,
@@ -222,6 +228,7 @@ def _example(
     row: Mapping[str, Any] | None,
     reward: Mapping[str, Any],
     said: Sequence[Feedback],
+    again: Sequence[Replayed],
     *,
     silenced: AbstractSet[UUID],
     spec: RewardSpec,
@@ -234,7 +241,7 @@ def _example(
         if without.value is None:
             return Skipped.SILENCED
         reward = {**reward, **columns(without, candidates=len(row["candidate_texts"]))}
-    return example(row, reward, counted(spec, heard), xid_from=xid_from)
+    return example(row, reward, counted(spec, heard), again, xid_from=xid_from)
 
 
 def _xmin() -> ColumnElement[int]:

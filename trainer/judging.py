@@ -1,9 +1,8 @@
 """The gate's questions about a candidate that was made, by the files that would serve and those that do."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from trainer import gate
@@ -11,9 +10,12 @@ from trainer.candidates import Candidate, Workshop
 from trainer.examples import Example
 from trainer.gate import Answer, Verdict
 from trainer.golden import GoldenSet
+from trainer.replay import Played
+from trainer.scoring import Served
 
 PRECISION: Final = "float32"
 """Of the gate, where no decision says what serves."""
+SCALE: Final = "share of pairs won less the share lost"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,33 +29,49 @@ class Bench:
     """Of the gate queries."""
     alpha: float
     seed: int
+    played: Mapping[str, Played] = field(default_factory=dict)
+    """By version, the pairs of its answers and the champion's: where there are some, the log is not asked."""
+
+    @property
+    def precision(self) -> str:
+        return served_precision(self.examples)
+
+    def served(self, version: str) -> Served:
+        return self.workshop.served(version, self.precision)
 
 
 def verdicts(candidate: Candidate, bench: Bench) -> list[Verdict]:
     """In order, up to the first that is no pass."""
-    precision = served_precision(bench.examples)
-    served = partial(bench.workshop.served, precision=precision)
-    questions: tuple[Callable[[], Verdict], ...] = (
-        lambda: gate.parity(candidate.agreement.get(precision, 0.0)),
-        lambda: gate.golden(
-            bench.golden.ndcg(served(candidate.version)),
-            bench.golden.ndcg(served(bench.champion)),
-        ),
-        lambda: gate.offline(
-            served(candidate.version),
-            served(bench.champion),
-            bench.examples,
-            alpha=bench.alpha,
-            expected_gain=candidate.expected_gain,
-            seed=bench.seed,
-        ),
-    )
-    given = []
-    for ask in questions:
-        given.append(ask())
-        if given[-1].answer is not Answer.PASS:
-            break
+    given = admitted(candidate, bench)
+    if given[-1].answer is Answer.PASS:
+        given.append(_gain(candidate, bench))
     return given
+
+
+def admitted(candidate: Candidate, bench: Bench) -> list[Verdict]:
+    """What can be asked without a single reward."""
+    given = [gate.parity(candidate.agreement.get(bench.precision, 0.0))]
+    if given[-1].answer is Answer.PASS:
+        ours, theirs = (
+            bench.golden.ndcg(bench.served(version))
+            for version in (candidate.version, bench.champion)
+        )
+        given.append(gate.golden(ours, theirs))
+    return given
+
+
+def _gain(candidate: Candidate, bench: Bench) -> Verdict:
+    played = bench.played.get(candidate.version)
+    if played is not None:
+        return gate.compared(played, alpha=bench.alpha, detail={"scale": SCALE})
+    return gate.offline(
+        bench.served(candidate.version),
+        bench.served(bench.champion),
+        bench.examples,
+        alpha=bench.alpha,
+        expected_gain=candidate.expected_gain,
+        seed=bench.seed,
+    )
 
 
 def served_precision(examples: Sequence[Example]) -> str:

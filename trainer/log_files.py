@@ -21,7 +21,7 @@ from contract.refusals import Refusal
 from trainer import examples
 from trainer.examples import Example, Origin, Skipped
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 KEY: Final = b"rankloop"
 """Of the file's metadata: what it is, as JSON."""
 ROWS: Final = 500
@@ -85,6 +85,7 @@ SCHEMA: Final = pa.schema(
         _required(
             "origins", _records(_required("type", pa.string()), _required("id", pa.string()))
         ),
+        pa.field("reference", pa.float64()),
     ]
 )
 
@@ -161,6 +162,7 @@ def row(example: Example) -> dict[str, Any]:
         ],
         "weight": example.weight,
         "origins": [{"type": each.type.value, "id": each.id} for each in sorted(example.origins)],
+        "reference": example.reference,
     }
 
 
@@ -274,6 +276,7 @@ def _example(each: Mapping[str, Any], *, champion: str) -> Example | Skipped:
         found,
         fresh=each["version"] == champion,
         weight=each["weight"],
+        reference=each["reference"],
         origins=frozenset(
             Origin(each["tenant"], Source(said["type"]), said["id"]) for said in each["origins"]
         ),

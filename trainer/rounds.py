@@ -5,16 +5,20 @@ What it reads was noted before it was read, what it made is named by its content
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
+from contract import publication
 from contract.pointer import Live
 from contract.publication import Action, EpochMoved
 from contract.store import Store
-from trainer import evaluations, gate, join, judging, publish, runs, sifting
+from trainer import comparison, evaluations, gate, join, judging, publish, replays, runs, sifting
 from trainer.canary import SHARES
 from trainer.candidates import Candidate, Workshop
+from trainer.comparison import Pairs
 from trainer.evaluations import Judgement
 from trainer.examples import Example
 from trainer.gate import Answer, Verdict
@@ -29,6 +33,9 @@ from trainer.sifting import Sifted
 from trainer.splits import Split
 
 logger = logging.getLogger(__name__)
+
+UNTIL: Final = "pairs_until"
+"""Of a run's progress: how long it waits for the pairs that it asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +62,8 @@ def take_up(context: Context, run: Run, *, live: Live, token: int) -> Status:
         raise EpochMoved(f"{live.canary_version[:12]} is a canary since the round began")
     sides = _read(context, run)
     candidates = _candidates(context, run, sides)
+    if _has_asked(context, run, candidates, sides.gate):
+        return Status.RUNNING
     judgements = [_judged(context, run, each, candidates, sides.gate) for each in candidates]
     best = _best(judgements)
     if best is None:
@@ -128,6 +137,64 @@ def _candidates(context: Context, run: Run, sides: Split) -> list[Candidate]:
     return [Candidate.of_json(found) for found in run.progress["candidates"]]
 
 
+def is_waiting(connection: Connection, run: Run) -> bool:
+    """Whether pairs that the round asked for are still to come, and may."""
+    until = run.progress.get(UNTIL)
+    if until is None or datetime.now(UTC) >= datetime.fromisoformat(until):
+        return False
+    return replays.is_awaited(connection, run.id)
+
+
+def _has_asked(
+    context: Context, run: Run, candidates: Sequence[Candidate], examples: Sequence[Example]
+) -> bool:
+    """Asks the judge about those that could be promoted, once, where that is wanted.
+
+    What came of it is read when the round is taken up again; what has not come by then is taken back.
+    """
+    settings = context.settings
+    if UNTIL in run.progress:
+        with context.engine.begin() as connection:
+            late = replays.close(connection, run.id)
+        logger.info("round.answered run=%s late=%d", run.id, late)
+        return False
+    if not settings.trainer_replays:
+        return False
+    bench = _bench(context, run, examples, alpha=settings.trainer_alpha)
+    asks = [
+        pair.ask
+        for candidate in candidates
+        if judging.admitted(candidate, bench)[-1].answer is Answer.PASS
+        for pair in _pairs(context, bench, candidate).changed
+    ]
+    until = datetime.now(UTC) + timedelta(seconds=settings.trainer_replay_wait_s)
+    with context.engine.begin() as connection:
+        new = replays.ask(connection, asks, run_id=run.id)
+        runs.note(connection, run, {UNTIL: until.isoformat(), "pairs": len(asks)})
+    logger.info("round.asks run=%s pairs=%d new=%d", run.id, len(asks), new)
+    return new > 0
+
+
+def _pairs(context: Context, bench: Bench, candidate: Candidate) -> Pairs:
+    return comparison.pairs(
+        bench.examples,
+        champion=bench.served(bench.champion),
+        candidate=bench.served(candidate.version),
+        most=context.settings.trainer_replays,
+    )
+
+
+def _bench(context: Context, run: Run, examples: Sequence[Example], *, alpha: float) -> Bench:
+    return Bench(
+        workshop=context.workshop,
+        golden=context.golden,
+        champion=run.champion,
+        examples=examples,
+        alpha=alpha,
+        seed=run.seed,
+    )
+
+
 def _judged(
     context: Context,
     run: Run,
@@ -143,14 +210,9 @@ def _judged(
     alpha = gate.spent(
         context.settings.trainer_alpha, round_number=spent + 1, candidates=len(candidates)
     )
-    bench = Bench(
-        workshop=context.workshop,
-        golden=context.golden,
-        champion=run.champion,
-        examples=examples,
-        alpha=alpha,
-        seed=run.seed,
-    )
+    bench = _bench(context, run, examples, alpha=alpha)
+    if run.progress.get("pairs"):
+        bench = _with_pairs(context, bench, candidate)
     verdicts = judging.verdicts(candidate, bench)
     with context.engine.begin() as connection:
         evaluations.record(connection, run, candidate.version, verdicts)
@@ -158,6 +220,14 @@ def _judged(
     assert judgement is not None  # noqa: S101 -- recorded one line above
     _tell(context, candidate, verdicts)
     return judgement
+
+
+def _with_pairs(context: Context, bench: Bench, candidate: Candidate) -> Bench:
+    """Too few came back: then it is as though none had been asked for."""
+    pairs = _pairs(context, bench, candidate)
+    with context.engine.connect() as connection:
+        played = pairs.played(connection)
+    return bench if played is None else replace(bench, played={candidate.version: played})
 
 
 def _best(judgements: Sequence[Judgement]) -> Judgement | None:
@@ -171,12 +241,26 @@ def prepare(context: Context, champion: str, window: Window, *, newest: int) -> 
     with context.engine.connect() as connection:
         joined = join.read(connection, window, limit=newest)
     sides = sifting.divided(joined.examples, context.settings, champion=champion)
+    precision = judging.served_precision(joined.examples)
+    _ask_about(context, sides.train, precision=precision)
     learned_from = newest_first([*sides.tune, *sides.train])
     context.workshop.prepare(champion, [*context.golden.listings, *learned_from])
     # These judge now and train later.
     context.workshop.prepare(champion, newest_first(sides.gate), makes_room=False)
-    precision = judging.served_precision(joined.examples)
     context.golden.ndcg(context.workshop.served(champion, precision))
+
+
+def _ask_about(context: Context, examples: Sequence[Example], *, precision: str) -> None:
+    """Has some of the answers that teach made again."""
+    settings = context.settings
+    asks = [*replays.leave_one_out(examples, share=settings.trainer_leave_one_out)]
+    if settings.trainer_reference:
+        with context.engine.connect() as connection:
+            base = connection.execute(publication.base(settings.line)).scalar_one()
+        served = context.workshop.served(base, precision)
+        asks += replays.reference(examples, served, share=settings.trainer_reference)
+    with context.engine.begin() as connection:
+        replays.ask(connection, asks)
 
 
 def _finish(context: Context, run: Run, status: Status, *, produced: str | None = None) -> Status:

@@ -80,14 +80,21 @@ def advantages(examples: Sequence[Example], objective: Objective) -> list[Floats
         A_t = R - b                                   where nothing is known but the reward
 
     An answer is made from what it cites: what it passed over neither earned the reward nor spoilt it, and would
-    only add noise. The objective may do without b, or without what is known of single documents. Each is multiplied by
-    the decision's weight over the mean weight: rewards that are seldom observed stand for those that were not.
+    only add noise. Where it was made again from the base's order, b is what that was worth (RRPO). The objective may do
+    without b, or without what is known of single documents. Each is multiplied by the decision's weight over the mean
+    weight: rewards that are seldom observed stand for those that were not.
     """
-    b_B = expected(examples) if objective.baseline else np.zeros(len(examples))
+    b_B = _anchors(examples) if objective.baseline else np.zeros(len(examples))
     return [
         share * _advantage(example, example.reward - b, objective)
         for example, b, share in zip(examples, b_B, _shares(examples), strict=True)
     ]
+
+
+def _anchors(examples: Sequence[Example]) -> Floats:
+    """What the base's order was worth where it was played, else what is expected."""
+    played = np.array([np.nan if each.reference is None else each.reference for each in examples])
+    return np.where(np.isnan(played), expected(examples), played)
 
 
 def _shares(examples: Sequence[Example]) -> Floats:

@@ -15,7 +15,7 @@ from contract.pointer import Live
 from contract.publication import LeaseMissing, TokenStale
 from contract.refusals import Refusal
 from contract.rewards import RewardSpec
-from trainer import join, publish, rewards, rounds, runs
+from trainer import join, publish, replays, rewards, rounds, runs
 from trainer.join import Arrived, Window
 from trainer.lease import Lease
 from trainer.ranks import RanksParted
@@ -125,6 +125,8 @@ class Worker:
         with self._engine.begin() as connection:
             run = runs.unfinished(connection, self._settings.line)
             if run is not None:
+                if rounds.is_waiting(connection, run):
+                    return None
                 return runs.attempt(connection, run)
             if live.canary_version is not None:  # Users are asked about one model at a time.
                 return None
@@ -218,6 +220,7 @@ class Worker:
             logger.exception("round.failed run=%s", run.id)
             reason = f"{type(error).__name__}: {error}"
             with self._engine.begin() as connection:
+                replays.close(connection, run.id)
                 runs.finish(connection, run, status=Status.FAILED, error=reason)
             return Status.FAILED
 

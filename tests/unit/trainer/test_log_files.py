@@ -52,6 +52,7 @@ def an_example(number: int = 1, *, version: str = "v1", arm: Arm = Arm.CHAMPION,
         "query_sha256": bytes(range(32)),
         "fresh": True,
         "weight": 1.0 / 0.7,
+        "reference": 0.25,
         "reader": "a model",
         "origins": frozenset(
             {Origin("acme", Source.HUMAN, "reviewer"), Origin("acme", Source.CODE, "clicks")}
@@ -238,11 +239,11 @@ def test_a_parquet_file_of_somebody_else_is_refused(tmp_path):
 
 
 def test_a_format_of_another_release_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(log_files, "FORMAT", 2)
+    monkeypatch.setattr(log_files, "FORMAT", 3)
     path = written(tmp_path / "log", [[an_example()]])
     monkeypatch.undo()
 
-    with pytest.raises(LogRefused, match="has format 2, and 1 is read here"):
+    with pytest.raises(LogRefused, match="has format 3, and 2 is read here"):
         LogFile.open(path)
 
 

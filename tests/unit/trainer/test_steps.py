@@ -35,6 +35,10 @@ def test_without_a_word_about_documents_every_step_has_the_surprise():
     assert advantage(example()) == [0.5, 0.5, 0.5]
 
 
+def test_where_the_bases_order_was_played_the_surprise_is_what_it_was_not_worth():
+    assert advantage(example(reference=0.75)) == [0.25, 0.25, 0.25]
+
+
 def test_credit_is_centred_within_the_list_and_counts_half():
     # Request positions 1, 3, 2 were used; their mean is .4.
     told = example(credits={1: 0.9, 3: 0.1, 2: 0.2})

@@ -1,0 +1,304 @@
+"""Answers that are made again: what a round asks for, waits for and goes by."""
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+from sqlalchemy import func, select, update
+
+from contract import quarantine
+from contract.records import Source
+from contract.replays import Purpose
+from contract.rewards import RewardSpec
+from contract.store import Store
+from contract.tables import answers, decisions, evaluations, replays, texts, training_runs
+from tests import logbook, workbench
+from trainer import join, rounds
+from trainer.candidates import Workshop
+from trainer.join import Window
+from trainer.runs import Status
+
+DECISIONS = 500
+RUBRIC = {"rubric": {"id": "pairwise", "version": "1"}}
+
+
+@pytest.fixture
+def settings(database_url, redis_url, tmp_path):
+    return workbench.settings(database_url, redis_url, tmp_path, trainer_replays=1_000)
+
+
+@pytest.fixture
+def served(settings, tmp_path):
+    base = workbench.start(settings, tmp_path / "base")
+    return Workshop(settings, Store(settings.artifacts_url), threads=1).served(base, "float32")
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(1)
+
+
+def asked(engine):
+    with engine.connect() as connection:
+        return connection.execute(select(replays).order_by(replays.c.replay_id)).all()
+
+
+def end(connection, replay_id, **values):
+    connection.execute(
+        update(replays)
+        .where(replays.c.replay_id == replay_id)
+        .values(
+            **{"judge": RUBRIC} | values,
+            done_at=func.now(),
+            done_xid=func.pg_current_xact_id(),
+        )
+    )
+
+
+def first_text(connection, decision_id, order):
+    offered = connection.execute(
+        select(decisions.c.candidate_texts).where(decisions.c.decision_id == decision_id)
+    ).scalar_one()
+    return connection.execute(
+        select(texts.c.body).where(texts.c.text_id == offered[order[0]])
+    ).scalar_one()
+
+
+def judge_pairs(engine, *, only=None, prefers="new"):
+    """The answer from a document with that word is the better one."""
+    with engine.begin() as connection:
+        for row in asked(engine)[:only]:
+            ours, theirs = (
+                prefers in first_text(connection, row.decision_id, order)
+                for order in (row.used, row.against)
+            )
+            end(connection, row.replay_id, value=(1 + ours - theirs) / 2)
+
+
+def verdicts(engine):
+    with engine.connect() as connection:
+        found = connection.execute(select(evaluations).order_by(evaluations.c.created_at)).all()
+    return {row.kind: row for row in found}
+
+
+def run_row(engine):
+    with engine.connect() as connection:
+        return connection.execute(select(training_runs)).one()
+
+
+def test_a_round_asks_which_answers_are_better_waits_and_goes_by_what_it_is_told(
+    settings, served, engine
+):
+    workbench.traffic(engine, served, decisions=DECISIONS)
+
+    with workbench.worker(settings) as worker:
+        assert worker.step() is Status.RUNNING
+        pairs = asked(engine)
+        assert worker.step() is None  # it waits, and goes on with the rest of its work
+        judge_pairs(engine)
+        assert worker.step() is Status.PROMOTED
+
+    run = run_row(engine)
+    assert {(row.purpose, row.run_id, len(row.used), row.used == row.against) for row in pairs} == {
+        ("pair", run.run_id, 1, False)
+    }
+    assert run.metrics["attempts"] == 1  # it was taken up again once, however often it waited
+    assert set(verdicts(engine)) == {"parity", "golden", "replay"}
+    told = verdicts(engine)["replay"]
+    assert (told.verdict, told.detail["changed"], told.detail["unasked"]) == ("pass", len(pairs), 0)
+    won = [2 * row.value - 1 for row in asked(engine)]
+    assert told.estimate == pytest.approx(sum(won) / told.n)
+
+
+def test_a_candidate_whose_answers_are_worse_is_refused_whatever_the_log_says(
+    settings, served, engine
+):
+    workbench.traffic(engine, served, decisions=DECISIONS)
+
+    with workbench.worker(settings) as worker:
+        worker.step()
+        with engine.begin() as connection:
+            for row in asked(engine):
+                end(connection, row.replay_id, value=0.0)
+        assert worker.step() is Status.REJECTED
+
+    assert verdicts(engine)["replay"].verdict == "refuse"
+
+
+def test_where_a_tenth_of_the_pairs_has_no_verdict_in_time_the_log_decides(
+    settings, served, engine
+):
+    workbench.traffic(engine, served, decisions=DECISIONS)
+
+    with workbench.worker(settings) as worker:
+        worker.step()
+        pairs = asked(engine)
+        judge_pairs(engine, only=len(pairs) * 4 // 5)
+        _is_over(engine)
+        assert worker.step() is Status.PROMOTED
+
+    assert set(verdicts(engine)) == {"parity", "golden", "offline"}
+    late = [row for row in asked(engine) if row.value is None]
+    assert len(late) == len(pairs) - len(pairs) * 4 // 5
+    assert {row.error for row in late} == {"the round that asked waits no longer"}
+    assert None not in {row.done_at for row in late}
+
+
+def test_few_pairs_without_a_verdict_are_left_out_and_told(settings, served, engine):
+    workbench.traffic(engine, served, decisions=DECISIONS)
+
+    with workbench.worker(settings) as worker:
+        worker.step()
+        judge_pairs(engine)
+        with engine.begin() as connection:
+            end(connection, asked(engine)[0].replay_id, value=None, error="suspected injection")
+        worker.step()
+
+    told = verdicts(engine)["replay"]
+    assert told.detail["unasked"] == 1
+    assert told.detail["changed"] == len(asked(engine)) - 1
+
+
+def test_a_round_that_fails_while_it_waits_takes_back_what_it_asked(
+    settings, served, engine, monkeypatch
+):
+    workbench.traffic(engine, served, decisions=DECISIONS)
+
+    with workbench.worker(settings) as worker:
+        worker.step()
+        _is_over(engine)
+        with monkeypatch.context() as patched:
+            patched.setattr(rounds, "_read", _broken)
+            assert worker.step() is Status.FAILED
+
+    assert {row.error for row in asked(engine)} == {"the round that asked waits no longer"}
+
+
+def test_answers_that_teach_are_made_again_without_each_document_and_from_the_bases_order(
+    settings, served, engine
+):
+    workbench.traffic(engine, served, decisions=60)
+    with engine.begin() as connection:
+        connection.execute(update(answers).values(used_k=2))
+    wanted = settings.model_copy(update={"trainer_leave_one_out": 1.0, "trainer_reference": 1.0})
+
+    with workbench.worker(wanted) as worker:
+        worker.step()
+        worker.step()
+
+    with engine.connect() as connection:
+        shown = {row.decision_id: row for row in connection.execute(select(decisions))}
+    rows = asked(engine)
+    single = [row for row in rows if row.purpose == Purpose.LEAVE_ONE_OUT]
+    taught = {row.decision_id for row in single}
+    assert 0 < len(taught) < 60  # what tunes and judges needs no credit
+    assert sorted((row.decision_id, *row.used) for row in single) == sorted(
+        (decision_id, shown[decision_id].shown[place]) for decision_id in taught for place in (0, 1)
+    )
+    for row in rows:
+        if row.purpose == Purpose.REFERENCE:
+            logits = np.array(shown[row.decision_id].logits)
+            assert row.used == np.argsort(-logits, kind="stable")[:2].tolist()
+            assert row.used != shown[row.decision_id].shown[:2]
+
+
+def test_what_an_answer_loses_without_a_document_is_that_documents_credit(engine, rng):
+    with engine.begin() as connection:
+        decision_id = _decided(connection, rng)
+        first, second, third = logbook.shown(connection, decision_id)
+        for used, value in (
+            ([second, third], 0.25),
+            ([first, third], 1.0),
+            ([first, second], 0.5),
+        ):
+            _played(connection, decision_id, "leave_one_out", used, value)
+        _played(connection, decision_id, "reference", [2, 1, 0], 0.75)
+
+    (example,) = _read(engine)
+
+    assert example.credits == {first: 0.75, second: 0.0, third: 0.5}
+    assert example.reference == 0.75
+
+
+def test_what_somebody_said_of_the_documents_comes_before_what_was_played(engine, rng):
+    with engine.begin() as connection:
+        decision_id = _decided(connection, rng, credits=[1.0, None, 0.0])
+        _first, second, third = logbook.shown(connection, decision_id)
+        _played(connection, decision_id, "leave_one_out", [second, third], 0.25)
+
+    (example,) = _read(engine)
+
+    assert example.credits == {0: 1.0, 2: 0.0}
+
+
+def test_what_comes_after_a_window_closed_is_not_in_it(engine, rng):
+    with engine.begin() as connection:
+        decision_id = _decided(connection, rng)
+    with engine.connect() as connection:
+        window = join.closed(connection, "default", RewardSpec())
+    with engine.begin() as connection:
+        _played(connection, decision_id, "reference", [2, 1, 0], 0.75)
+
+    assert [example.reference for example in _read(engine, window)] == [None]
+    assert [example.reference for example in _read(engine)] == [0.75]
+
+
+def test_a_judge_in_quarantine_is_not_heard_about_replays_either(engine, rng):
+    with engine.begin() as connection:
+        decision_id = _decided(connection, rng)
+        _played(connection, decision_id, "reference", [2, 1, 0], 0.75)
+        connection.execute(
+            quarantine.change(
+                tenant="default",
+                source_type=Source.LLM_JUDGE,
+                source_id="pairwise@1",
+                quarantined=True,
+                actor="me",
+                reason="it likes long answers",
+            )
+        )
+
+    assert [example.reference for example in _read(engine)] == [None]
+
+
+def _is_over(engine):
+    """The time for which the round waits."""
+    run = run_row(engine)
+    past = (datetime.now(UTC) - timedelta(seconds=1)).isoformat()
+    with engine.begin() as connection:
+        connection.execute(
+            update(training_runs)
+            .where(training_runs.c.run_id == run.run_id)
+            .values(metrics=run.metrics | {rounds.UNTIL: past})
+        )
+
+
+def _broken(*_):
+    raise RuntimeError("the disk is full")
+
+
+def _decided(connection, rng, **columns):
+    decision_id = logbook.decision(
+        connection, query="why", documents=["a", "b", "c"], logits=[0.5, 1.5, -1.0], rng=rng
+    )
+    logbook.rewarded(connection, decision_id, 1.0, **columns)
+    return decision_id
+
+
+def _played(connection, decision_id, purpose, used, value):
+    replay_id = connection.execute(
+        replays.insert()
+        .values(
+            replay_id=func.gen_random_uuid(), decision_id=decision_id, purpose=purpose, used=used
+        )
+        .returning(replays.c.replay_id)
+    ).scalar_one()
+    end(connection, replay_id, value=value)
+
+
+def _read(engine, window: Window | None = None):
+    with engine.connect() as connection:
+        found = join.read(
+            connection, window or join.closed(connection, "default", RewardSpec()), limit=10
+        )
+    return found.examples

@@ -185,8 +185,9 @@ async def _draw(bar: Bar, tally: Tally, verdicts: Verdicts) -> None:
 
 def _note(tally: Tally, verdicts: Verdicts) -> str:
     recent = tally.rewards[-SMOOTHED:]
-    reward = f"reward {fmean(recent):.3f} (last {len(recent)})" if recent else "no reward yet"
+    # Where a judge says how good answers are, the app has none to tell.
+    reward = f"reward {fmean(recent):.3f} (last {len(recent)})  " if recent else ""
     return (
-        f"{reward}  promoted {len(verdicts.promoted)}  refused {len(verdicts.refused)}"
+        f"{reward}promoted {len(verdicts.promoted)}  refused {len(verdicts.refused)}"
         f"  failed {len(tally.failures)}{'  training' if verdicts.is_training else ''}"
     )

@@ -1,5 +1,7 @@
 """Answers that are made again: what a round asks for, waits for and goes by."""
 
+import json
+import re
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -12,7 +14,12 @@ from contract.replays import Purpose
 from contract.rewards import RewardSpec
 from contract.store import Store
 from contract.tables import answers, decisions, evaluations, replays, texts, training_runs
-from tests import logbook, workbench
+from judge.__main__ import crew
+from judge.brief import Brief
+from judge.settings import JudgeSettings
+from tests import logbook, serving, workbench
+from tests.scripted_llm import scripted_llm
+from tests.sockets import on_a_socket
 from trainer import join, rounds
 from trainer.candidates import Workshop
 from trainer.join import Window
@@ -64,6 +71,32 @@ def first_text(connection, decision_id, order):
     ).scalar_one()
 
 
+def says_what_it_read(prompt: str) -> str:
+    """An LLM for both jobs: it answers with its first document, and prefers an answer with "new" in it."""
+    answers = re.findall(r"begin answer ([AB]) \w+ ===\n(.*)\n", prompt)
+    if not answers:
+        return re.findall(r"^\[1\] (.*)$", prompt, flags=re.MULTILINE)[0]
+    new = [place for place, text in answers if "new" in text]
+    winner = new[0] if len(new) == 1 else "tie"
+    return json.dumps({"rationale": "It is new.", "injection": False, "winner": winner})
+
+
+async def play_all(service_url: str, llm_url: str) -> None:
+    """What a judge with a reader does until nothing waits."""
+    judge = JudgeSettings.model_validate(
+        {
+            "service_url": service_url,
+            "llm_url": llm_url,
+            "reader_url": llm_url,
+            "llm_calls_per_minute": 60_000,
+        }
+    )
+    async with crew(Brief.of(judge)) as worker:
+        assert worker.replays is not None
+        while (job := await worker.replays.lease()) is not None:
+            await worker.take(job)
+
+
 def judge_pairs(engine, *, only=None, prefers="new"):
     """The answer from a document with that word is the better one."""
     with engine.begin() as connection:
@@ -86,16 +119,18 @@ def run_row(engine):
         return connection.execute(select(training_runs)).one()
 
 
-def test_a_round_asks_which_answers_are_better_waits_and_goes_by_what_it_is_told(
-    settings, served, engine
+async def test_a_round_asks_a_judge_with_a_reader_whose_answers_are_better_and_goes_by_that(
+    settings, served, engine, tmp_path, database_url, redis_url
 ):
     workbench.traffic(engine, served, decisions=DECISIONS)
+    service = serving.settings(tmp_path, database_url=database_url, redis_url=redis_url)
 
-    with workbench.worker(settings) as worker:
+    with workbench.worker(settings) as worker, scripted_llm(think=says_what_it_read) as llm:
         assert worker.step() is Status.RUNNING
         pairs = asked(engine)
         assert worker.step() is None  # it waits, and goes on with the rest of its work
-        judge_pairs(engine)
+        async with serving.running(service) as running, on_a_socket(running.app) as url:
+            await play_all(url, llm.url)
         assert worker.step() is Status.PROMOTED
 
     run = run_row(engine)
@@ -107,6 +142,7 @@ def test_a_round_asks_which_answers_are_better_waits_and_goes_by_what_it_is_told
     told = verdicts(engine)["replay"]
     assert (told.verdict, told.detail["changed"], told.detail["unasked"]) == ("pass", len(pairs), 0)
     won = [2 * row.value - 1 for row in asked(engine)]
+    assert {*won} == {-1.0, 0.0, 1.0}
     assert told.estimate == pytest.approx(sum(won) / told.n)
 
 

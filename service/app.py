@@ -38,6 +38,7 @@ from service.routes import (
     judge,
     operators,
     quarantines,
+    replays,
     rerank,
     traces,
 )
@@ -55,6 +56,7 @@ ROUTERS: Final = tuple(
             decisions,
             flow,
             judge,
+            replays,
             operators,
             quarantines,
             health,

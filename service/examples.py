@@ -7,8 +7,9 @@ Example: TypeAlias = dict[str, Any]
 DECISION: Final = "01890a5d-ac96-7b7c-8f89-37c3d0a66e10"
 FEEDBACK: Final = "01890a5d-ac97-7b7c-8f89-37c3d0a66e11"
 LEASE: Final = "9f2c3c1e-0f44-4a53-9d58-0c1c1f1e9a10"
+REPLAY_LEASE: Final = "5d1f7a52-6c0b-4e0e-9a54-3c8d8a6b1f20"
 VERSION: Final = "2f6a4c1e9b7d03f85a6e1c24d90b7f3e8a5d6c10f2b4e7938d1a0c5f6e9b2d47"
-"""These three stand for ids that the service gave out."""
+"""These stand for ids that the service gave out."""
 
 _QUERY: Final = "How long is the warranty?"
 _DOCUMENTS: Final = ["The warranty lasts two years.", "Shipping takes three days."]
@@ -164,6 +165,25 @@ NACK: Final[dict[str, Example]] = {
     "stopped": _example(
         "The judge was stopped", {"error": "the judge was stopped", "tried": False}
     ),
+}
+REPLAYS_LEASED: Final[dict[str, Example]] = {
+    "four": _example("Four answers to make again", {"n": 4}),
+}
+REPLAYED: Final[dict[str, Example]] = {
+    "pair": _example(
+        "The answer from `used` was better than the one from `against`, whichever was read first",
+        {
+            "value": 1.0,
+            "rationale": "It alone says how long.",
+            "judge": {
+                "rubric": {"id": "pairwise", "version": "1"},
+                "model": "some-llm",
+                "mode": "pairwise",
+                "usage": {"prompt_tokens": 912, "completion_tokens": 140, "cost": 0.0004},
+            },
+        },
+    ),
+    "error": _example("The app's LLM will not answer it", {"error": "the prompt is too long"}),
 }
 ROLLBACK: Final[dict[str, Example]] = {
     "back": _example("To the champion before", {"reason": "complaints since this morning"}),

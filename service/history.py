@@ -17,15 +17,16 @@ from contract.tables import (
     answers,
     decisions,
     feedback,
+    replays,
     reward_specs,
     rewards,
-    texts,
     training_runs,
 )
 from service import targets
 from service.in_time import in_time
 from service.schemas.history import DecisionRecord, LearningState
 from service.targets import NotLandedYet
+from service.texts import kept_bodies
 
 Row: TypeAlias = Mapping[str, Any]
 
@@ -85,6 +86,7 @@ async def _record(connection: AsyncConnection, decision: Row) -> DecisionRecord:
             "policy": {name: decision[name] for name in _POLICY},
             "answer": None if answer is None else _answer(decision, answer, bodies),
             "feedback": [_feedback(row) for row in said],
+            "replays": await _all(connection, _replays(decision_id)),
             "reward": None if latest is None else _reward(latest),
             "learning": {"state": state, "runs": runs, "window_closes_at": closes_at},
         }
@@ -186,6 +188,14 @@ def _said(decision_id: UUID) -> Select[Any]:
     )
 
 
+def _replays(decision_id: UUID) -> Select[Any]:
+    return (
+        select(replays)
+        .where(replays.c.decision_id == decision_id)
+        .order_by(replays.c.asked_at, replays.c.replay_id)
+    )
+
+
 def _runs(decision: Row) -> Select[Any]:
     """The finished runs in whose window one of these rewards was written."""
     return (
@@ -222,11 +232,8 @@ async def _bodies(
     """The texts that are kept."""
     wanted = {decision["query_text"], *decision["candidate_texts"]}
     if answer is not None:
-        wanted |= {answer["answer_text"], answer["reference_text"]} - {None}
-    statement = select(texts.c.text_id, texts.c.body).where(
-        texts.c.text_id.in_(wanted), texts.c.body.is_not(None)
-    )
-    return {row["text_id"]: row["body"] for row in await _all(connection, statement)}
+        wanted |= {answer["answer_text"], answer["reference_text"]}
+    return await kept_bodies(connection, wanted)
 
 
 async def _one(connection: AsyncConnection, statement: Select[Any]) -> Row | None:

@@ -9,44 +9,23 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID, uuid4
 
-from sqlalchemy import (
-    ColumnElement,
-    Double,
-    Exists,
-    Function,
-    Row,
-    Select,
-    cast,
-    exists,
-    func,
-    select,
-    update,
-)
+from sqlalchemy import ColumnElement, Exists, Row, Select, cast, exists, func, select, update
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.dialects.postgresql import INTERVAL, JSONB
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from contract.model_tables import judge_leases
 from contract.records import Source
 from contract.tables import answers, decisions, feedback, texts
 from service import sampling
-from service.errors import HttpRefusal
 from service.feedback import rubric_name
 from service.in_time import in_time
+from service.lending import MAX_ATTEMPTS, TTL_S, UnknownLease, interval, pause_s, until
 from service.schemas.judge import GivenBack, Lease, Task, UsedDocument
+from service.texts import kept_bodies
 
-TTL_S: Final = 300.0
-MAX_ATTEMPTS: Final = 5
-FIRST_PAUSE_S: Final = 5.0
-"""Before a task that was given back is tried again; doubled each time."""
 HORIZON_S: Final = 86_400.0
 """Answers that settled before are not judged any more: their rewards were derived long ago."""
-
-
-class UnknownLease(HttpRefusal):
-    """Nobody holds this lease: it ran out, or its answer was judged."""
-
-    status = 404
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,18 +48,13 @@ class Leases:
         """Lets another judge try, after a pause.  Raises `UnknownLease`."""
         attempts = judge_leases.c.attempts
         spent = attempts if given.tried else func.greatest(attempts - 1, 1)
-        pause_s: ColumnElement[float] = func.power(2, spent - 1, type_=Double()) * FIRST_PAUSE_S
         own = select(1).where(
             answers.c.decision_id == judge_leases.c.decision_id, answers.c.tenant == self.tenant
         )
         statement = (
             update(judge_leases)
             .where(judge_leases.c.lease_id == lease_id, own.exists())
-            .values(
-                attempts=spent,
-                expires_at=func.clock_timestamp() + _interval(pause_s),
-                error=given.error,
-            )
+            .values(attempts=spent, expires_at=until(pause_s(spent)), error=given.error)
             .returning(judge_leases.c.lease_id)
         )
         async with self.engine.begin() as connection:
@@ -96,7 +70,7 @@ def _waiting(tenant: str, wanted: Lease) -> Select[UUID, float]:
     rubric = wanted.rubric.model_dump()
     probability = sampling.probability(wanted.sampling)
     draw = sampling.draw(rubric_name(rubric))
-    since = func.uuid7_floor(func.now() - _interval(HORIZON_S + wanted.settle_s))
+    since = func.uuid7_floor(func.now() - interval(HORIZON_S + wanted.settle_s))
     return (
         select(answers.c.decision_id, probability.label("probability"))
         .join(
@@ -110,7 +84,7 @@ def _waiting(tenant: str, wanted: Lease) -> Select[UUID, float]:
             # Said of each table, or the planner reads all its partitions.
             answers.c.decision_id >= since,
             decisions.c.decision_id >= since,
-            answers.c.received_at <= func.clock_timestamp() - _interval(wanted.settle_s),
+            answers.c.received_at <= func.clock_timestamp() - interval(wanted.settle_s),
             # It follows from the next one, and needs no decision.
             draw < sampling.highest(wanted.sampling),
             draw < probability,
@@ -149,14 +123,13 @@ async def _lease(
     """The leases that became ours, by decision; whoever was faster keeps theirs."""
     if not waiting:
         return {}
-    expires_at = func.clock_timestamp() + _interval(TTL_S)
     insert = postgresql.insert(judge_leases).values(
         [
             {
                 "decision_id": decision_id,
                 "rubric": rubric,
                 "lease_id": uuid4(),
-                "expires_at": expires_at,
+                "expires_at": until(TTL_S),
                 "sampling_probability": probability,
             }
             for decision_id, probability in waiting
@@ -180,20 +153,19 @@ async def _tasks(connection: AsyncConnection, leased: dict[UUID, Row[Any]]) -> l
     """What a judge has to read, in the order of the decisions."""
     rows = (await connection.execute(_read(list(leased)))).all()
     said = {text for row in rows for text in (row.query_text, row.answer_text, row.reference_text)}
-    wanted = said - {None}
-    wanted |= {row.candidate_texts[position] for row in rows for position in _used(row)}
-    bodies = await _bodies(connection, wanted)
+    used = {row.candidate_texts[position] for row in rows for position in _used(row)}
+    kept = await kept_bodies(connection, said | used)
     return [
         Task(
             lease_id=leased[row.decision_id].lease_id,
             decision_id=row.decision_id,
-            query=bodies[row.query_text],
+            query=kept.get(row.query_text),
             documents=[
-                UsedDocument(index=position, text=bodies[row.candidate_texts[position]])
+                UsedDocument(index=position, text=kept.get(row.candidate_texts[position]))
                 for position in _used(row)
             ],
-            answer=bodies[row.answer_text] or "",
-            reference=bodies.get(row.reference_text) or None,
+            answer=kept.get(row.answer_text, ""),
+            reference=kept.get(row.reference_text) or None,
             sampling_probability=leased[row.decision_id].sampling_probability,
             expires_in_s=TTL_S,
             attempts_left=MAX_ATTEMPTS - leased[row.decision_id].attempts,
@@ -224,13 +196,3 @@ def _used(row: Row[Any]) -> list[int]:
     """Request positions, in the order of the prompt; an answer that came early may name some that do not exist."""
     used: list[int] = row.shown[: row.used_k] if row.used is None else row.used
     return [position for position in used if position < len(row.candidate_texts)]
-
-
-async def _bodies(connection: AsyncConnection, text_ids: set[int]) -> dict[int, str | None]:
-    """None for a text that is not kept."""
-    statement = select(texts.c.text_id, texts.c.body).where(texts.c.text_id.in_(text_ids))
-    return {row.text_id: row.body for row in await connection.execute(statement)}
-
-
-def _interval(seconds: float | ColumnElement[float]) -> Function[Any]:
-    return func.make_interval(0, 0, 0, 0, 0, 0, seconds, type_=INTERVAL())

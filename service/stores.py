@@ -22,6 +22,7 @@ from service.leases import Leases
 from service.matching import Matching
 from service.operators import Operators
 from service.quarantine import Quarantines
+from service.replays import Replays
 from service.trace_memory import TraceMemory
 from service.traces import Traces
 
@@ -38,6 +39,10 @@ def the_statements(engine: TheEngine, tenant: TheTenant, secret: TheSecret) -> S
 
 def the_leases(engine: TheEngine, tenant: TheTenant) -> Leases:
     return Leases(engine=engine, tenant=tenant)
+
+
+def the_replays(engine: TheEngine, tenant: TheTenant) -> Replays:
+    return Replays(engine=engine, tenant=tenant)
 
 
 def the_history(engine: TheEngine, tenant: TheTenant, secret: TheSecret) -> History:
@@ -71,6 +76,7 @@ def the_aside(parts: TheParts) -> Aside:
 TheAnswers: TypeAlias = Annotated[Answers, Depends(the_answers)]
 TheStatements: TypeAlias = Annotated[Statements, Depends(the_statements)]
 TheLeases: TypeAlias = Annotated[Leases, Depends(the_leases)]
+TheReplays: TypeAlias = Annotated[Replays, Depends(the_replays)]
 TheHistory: TypeAlias = Annotated[History, Depends(the_history)]
 TheMatching: TypeAlias = Annotated[Matching, Depends(the_matching)]
 TheFlows: TypeAlias = Annotated[Flows, Depends(the_flows)]

@@ -59,6 +59,16 @@ async def ids(
     return known
 
 
+async def kept_bodies(
+    connection: AsyncConnection, text_ids: Iterable[int | None]
+) -> dict[int, str]:
+    """By their ids; of the others the hash alone is kept, or they were erased."""
+    statement = select(texts.c.text_id, texts.c.body).where(
+        texts.c.text_id.in_(set(text_ids) - {None}), texts.c.body.is_not(None)
+    )
+    return {row.text_id: row.body for row in await connection.execute(statement)}
+
+
 async def _known(
     connection: AsyncConnection, hashes: Iterable[bytes], *, tenant: str, with_body: bool
 ) -> dict[bytes, int]:

@@ -107,6 +107,7 @@ said = st.one_of(
     _of("/v1/feedback/batch", examples.BATCH),
     _of("/v1/decisions/match", examples.MATCH),
     _of("/v1/judge/lease", examples.LEASED),
+    _of("/v1/judge/replays/lease", examples.REPLAYS_LEASED),
 )
 _PLAIN: Final = examples.RERANK["objects"]["value"]
 

@@ -1,13 +1,13 @@
 """Statements about a decision, as they come in, and what became of each."""
 
 import math
-from typing import Annotated, Any, Final, Literal, Self, TypeAlias
+from typing import Annotated, Final, Literal, Self, TypeAlias
 from uuid import UUID
 
 from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from service.schemas.scalars import NOTHING_ELSE, Id, Json, Note, Position, SourceType, Time
-from service.schemas.strict import Out, Strict
+from service.schemas.strict import Out, Strict, either
 from service.texts import Name, Text
 
 
@@ -32,19 +32,6 @@ Value: TypeAlias = bool | float | Word
 Small: TypeAlias = Annotated[dict[Name, Json], Field(max_length=64), NOTHING_ELSE]
 
 
-def _either(one: str, other: str) -> dict[str, Any]:
-    """JSON Schema for: exactly one of two fields is given, and is not null."""
-    return {
-        "anyOf": [
-            {
-                "required": [given],
-                "properties": {given: {"not": {"type": "null"}}, absent: {"type": "null"}},
-            }
-            for given, absent in ((one, other), (other, one))
-        ]
-    }
-
-
 class By(Strict):
     """Who says so."""
 
@@ -57,7 +44,7 @@ class By(Strict):
 class DocumentReference(Strict):
     """One document of the request, by its position or by the app's own id of it."""
 
-    model_config = ConfigDict(json_schema_extra=_either("index", "id"))
+    model_config = ConfigDict(json_schema_extra=either("index", "id"))
 
     index: Position | None = None
     """Its position in the request."""
@@ -110,7 +97,7 @@ class Judge(Strict):
 class Feedback(Strict):
     """One statement. `value` is what was found; `error` says instead why nothing could be: unobserved, never zero."""
 
-    model_config = ConfigDict(json_schema_extra=_either("value", "error"))
+    model_config = ConfigDict(json_schema_extra=either("value", "error"))
 
     id: Id | None = None
     """The feedback's id, chosen by the sender: sent again with the same body, it is stored once."""

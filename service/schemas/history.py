@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from contract.records import Arm, NotLearnable, Source
+from contract.replays import Purpose
 from service.schemas.strict import Out
 
 
@@ -118,6 +119,27 @@ class FeedbackRecord(Out):
     """When we heard of it."""
 
 
+class ReplayRecord(Out):
+    """An answer that was asked to be made again."""
+
+    purpose: Purpose
+    """Why."""
+    used: list[int]
+    """Request positions of what the LLM reads for it."""
+    against: list[int] | None
+    """Those of the answer that it is compared with; null where it is judged alone."""
+    value: float | None
+    """What it is worth, in [0, 1]; null while it is not done, or where there is an error."""
+    error: str | None
+    """Why there is no value, or why the last attempt was given back."""
+    judge: dict[str, Any] | None
+    """How a judge came to it."""
+    asked_at: datetime
+    """When it was asked for."""
+    done_at: datetime | None
+    """When it was told what came of it; null while it waits."""
+
+
 class Reward(Out):
     """The latest revision."""
 
@@ -187,6 +209,8 @@ class DecisionRecord(Out):
     """What the LLM did with the documents."""
     feedback: list[FeedbackRecord]
     """In the order in which it was received."""
+    replays: list[ReplayRecord]
+    """Answers that were asked to be made again, in the order in which they were."""
     reward: Reward | None
     """What was made of the feedback; null before the window closes."""
     learning: Learning

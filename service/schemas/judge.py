@@ -22,6 +22,8 @@ class RubricName(Strict):
 
 
 Probability: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+AtMost: TypeAlias = Annotated[int, Field(ge=1, le=64), WHOLE]
+"""How many a judge may lease at once."""
 
 
 class Sampling(Strict):
@@ -42,7 +44,7 @@ class Sampling(Strict):
 class Lease(Strict):
     """Ask for answers that have no verdict by this rubric yet."""
 
-    n: Annotated[int, Field(ge=1, le=64), WHOLE] = 1
+    n: AtMost = 1
     """How many at most."""
     rubric: RubricName
     """Answers that were judged by it are not asked about again."""

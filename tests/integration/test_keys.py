@@ -44,6 +44,9 @@ CALLS: dict[str, tuple[str, str, dict[str, Any] | None]] = {
     "retract": ("DELETE", f"/v1/feedback/{ANYWHERE}?decision_id={ANYWHERE}", None),
     "lease": ("POST", "/v1/judge/lease", {"rubric": RUBRIC}),
     "nack": ("POST", f"/v1/judge/lease/{ANYWHERE}/nack", {"error": "no"}),
+    "lease_replays": ("POST", "/v1/judge/replays/lease", {"n": 1}),
+    "replayed": ("POST", f"/v1/judge/replays/{ANYWHERE}", {"value": 0.5}),
+    "nack_replay": ("POST", f"/v1/judge/replays/{ANYWHERE}/nack", {"error": "no"}),
     "models": ("GET", "/v1/models", None),
     "promotions": ("GET", "/v1/promotions", None),
     "runs": ("GET", "/v1/runs", None),
@@ -65,7 +68,10 @@ CALLS: dict[str, tuple[str, str, dict[str, Any] | None]] = {
 ALLOWED = {
     Scope.RERANK: {"rerank", "answer", "read", "match", "flow", "models"},
     Scope.FEEDBACK: {"answer", "read", "match", "flow", "feedback", "batch", "retract"},
-    Scope.JUDGE: {"lease", "nack", "feedback", "batch"},
+    Scope.JUDGE: {
+        *("lease", "nack", "feedback", "batch"),
+        *("lease_replays", "replayed", "nack_replay"),
+    },
     Scope.OPERATE: {
         *("flow", "models", "promotions", "runs", "evaluations", "replicas"),
         *("rollback", "promote", "canary", "end_canary", "hold_back", "freeze"),

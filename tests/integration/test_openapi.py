@@ -6,13 +6,15 @@ from collections.abc import AsyncIterator, Iterator
 from itertools import combinations
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import jsonschema
 import pytest
 from jsonschema import Draft202012Validator
-from sqlalchemy import Engine
+from sqlalchemy import Engine, insert
 
+from contract.model_tables import replays
 from service import examples
 from service.app import create_app
 from service.dialects import recognise
@@ -181,13 +183,15 @@ FIRST = (
 """What makes the ids that others need."""
 
 
-async def test_every_example_runs(service: Service) -> None:
+async def test_every_example_runs(service: Service, engine: Engine) -> None:
     document = (await service.client.get("/openapi.json")).json()
     real: dict[str, str] = {}
 
     ran = 0
     for method, path, operation in sorted(operations(document), key=lambda each: place(each[1])):
         for body in bodies(operation) or [None]:
+            if path.startswith(REPLAY):
+                real[examples.REPLAY_LEASE] = await replay_lease(service, engine, real)
             url, query, sent = filled(path, operation, body, real)
             response = await service.client.request(method, url, params=query, json=sent)
             assert response.is_success, (method, url, sent, response.text)
@@ -198,7 +202,28 @@ async def test_every_example_runs(service: Service) -> None:
     assert ran > 100
     assert real.keys() == {
         *(examples.DECISION, examples.FEEDBACK, examples.LEASE, examples.VERSION),
+        examples.REPLAY_LEASE,
     }
+
+
+REPLAY = "/v1/judge/replays/{lease_id}"
+"""Whatever is said there ends the lease."""
+
+
+async def replay_lease(service: Service, engine: Engine, real: dict[str, str]) -> str:
+    """Of a replay that nobody has asked for before; the trainer asks, in the database."""
+    with engine.begin() as connection:
+        connection.execute(replays.delete())
+        asked = {
+            "replay_id": uuid4(),
+            "decision_id": real[examples.DECISION],
+            "purpose": "leave_one_out",
+            "used": [1],
+        }
+        connection.execute(insert(replays).values(asked))
+    leased = await service.client.post("/v1/judge/replays/lease", json={})
+    lease_id: str = leased.json()["tasks"][0]["lease_id"]
+    return lease_id
 
 
 def place(path: str) -> int:

@@ -30,7 +30,7 @@ async def opened(
 ) -> AsyncIterator[tuple[Llm, State]]:
     settings = JudgeSettings.model_validate(FIELDS | {"llm_url": llm.url} | changes)
     with State.opened(None, cap=cap) as state:
-        async with Llm.opened(settings, state, backoff=AT_ONCE) as asked:
+        async with Llm.opened(settings.llm, state, backoff=AT_ONCE) as asked:
             yield asked, state
 
 
@@ -113,7 +113,7 @@ async def test_a_wait_that_the_api_asks_for_is_honoured():
     with scripted_llm(Reply(status=429, headers={"Retry-After": "7"}), Reply()) as llm:
         settings = JudgeSettings.model_validate({"llm_url": llm.url})
         with State.opened(None) as state:
-            async with Llm.opened(settings, state, backoff=Waits()) as waiting:
+            async with Llm.opened(settings.llm, state, backoff=Waits()) as waiting:
                 await waiting.ask(PROMPT, SCHEMA)
 
     assert asked == ["7"]

@@ -57,7 +57,7 @@ class Comparison(_Asked):
 
     @property
     def leads(self) -> bool:
-        """Whether `answer` comes before its rival by a hash of the texts, which knows nothing of where they are from."""
+        """Whether `answer` comes before its rival by a hash of the texts, whoever wrote them."""
         return _digest(self.query, self.answer) < _digest(self.query, self.rival)
 
     def swapped(self) -> Self:

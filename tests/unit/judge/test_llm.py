@@ -71,6 +71,16 @@ async def test_parameters_are_added_and_taken_out():
     assert "max_tokens" not in sent
 
 
+async def test_who_wants_prose_sends_no_schema():
+    with scripted_llm(Reply(status=400), Reply(text="fine")) as llm:
+        async with opened(llm) as (asked, _):
+            with pytest.raises(LlmFailed, match="status_400"):
+                await asked.ask(PROMPT)
+            await asked.ask(PROMPT)
+
+    assert ["response_format" in request for request in llm.requests] == [False, False]
+
+
 @pytest.mark.parametrize("status", [400, 422])
 async def test_an_api_without_schemas_is_asked_without_one_and_not_with_one_again(status: int):
     with scripted_llm(Reply(status=status), Reply(text="fine")) as llm:

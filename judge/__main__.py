@@ -1,4 +1,4 @@
-"""`python -m judge`: judges until SIGTERM or Ctrl-C; without an LLM it idles, and says so once."""
+"""`python -m judge`: judges and replays until SIGTERM or Ctrl-C; without an LLM it idles, and says so once."""
 
 import asyncio
 import logging
@@ -7,21 +7,28 @@ import sqlite3
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from prometheus_client import start_http_server
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
+from judge.brief import Brief
+from judge.judging import Answers
 from judge.llm import Llm
 from judge.metrics import Metrics
 from judge.opinions import Judge
 from judge.probes import Breaker
 from judge.queue import Queue
+from judge.reader import Reader
 from judge.refusals import in_words
-from judge.rubric import Rubric, RubricRefused
+from judge.replay_queue import ReplayQueue
+from judge.replaying import Replays
+from judge.rubric import RubricRefused
 from judge.selfcheck import SelfCheck
 from judge.settings import JudgeSettings
 from judge.state import State
+from judge.template import TemplateRefused
 from judge.worker import Worker
 
 logger = logging.getLogger("judge")
@@ -33,17 +40,16 @@ def main() -> int:
     for chatty in ("httpx", "httpx2", "openai"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
-        settings = JudgeSettings()
-        rubric = Rubric.named(settings.rubric)
-        with State.opened(settings.state):
+        brief = Brief.of(JudgeSettings())
+        with State.opened(brief.settings.state):
             pass
     except ValidationError as error:
         return _refused(in_words(error))
-    except (SettingsError, RubricRefused) as refusal:
+    except (SettingsError, RubricRefused, TemplateRefused) as refusal:
         return _refused(str(refusal))
     except (OSError, sqlite3.Error) as error:
         return _refused(f"RANKLOOP_JUDGE_STATE: {error}")
-    asyncio.run(run(settings, rubric))
+    asyncio.run(run(brief))
     return 0
 
 
@@ -52,8 +58,9 @@ def _refused(why: str) -> int:
     return 2
 
 
-async def run(settings: JudgeSettings, rubric: Rubric) -> None:
+async def run(brief: Brief) -> None:
     """The whole life of the process."""
+    settings = brief.settings
     stop = _stopped_by_signals()
     metrics = Metrics()
     server, thread = start_http_server(
@@ -66,7 +73,7 @@ async def run(settings: JudgeSettings, rubric: Rubric) -> None:
             await stop.wait()
         else:
             metrics.configured.set(1)
-            async with crew(settings, rubric, metrics) as worker:
+            async with crew(brief, metrics) as worker:
                 await work(worker, stop)
     finally:
         server.shutdown()
@@ -85,14 +92,13 @@ async def work(worker: Worker, stop: asyncio.Event) -> None:
 
 
 @asynccontextmanager
-async def crew(
-    settings: JudgeSettings, rubric: Rubric, metrics: Metrics | None = None
-) -> AsyncIterator[Worker]:
+async def crew(brief: Brief, metrics: Metrics | None = None) -> AsyncIterator[Worker]:
     """A worker, of which any number may run at once."""
-    metrics, queue = metrics or Metrics(), Queue.at(settings, rubric)
+    settings, metrics = brief.settings, metrics or Metrics()
+    queue = Queue.at(settings, brief.rubric)
     with State.opened(settings.state, cap=settings.cap) as state:
-        async with queue.client, Llm.opened(settings, state) as llm:
-            judge = Judge(rubric=rubric, llm=llm, state=state, suspects=settings.suspects)
+        async with queue.client, Llm.opened(settings.llm, state) as llm:
+            judge = Judge(rubric=brief.rubric, llm=llm, state=state, suspects=settings.suspects)
             checks = SelfCheck(
                 judge=judge,
                 metrics=metrics,
@@ -100,9 +106,28 @@ async def crew(
                 repeat_share=settings.repeat_share,
                 probe_share=settings.probe_share,
             )
-            yield Worker(
+            answers = Answers(
                 queue=queue, judge=judge, checks=checks, settings=settings, metrics=metrics
             )
+            async with replaying(brief, answers) as replays:
+                yield Worker(answers=answers, replays=replays, settings=settings, metrics=metrics)
+
+
+@asynccontextmanager
+async def replaying(brief: Brief, answers: Answers) -> AsyncIterator[Replays | None]:
+    """Replays by the same service, LLM and state; None where there is no reader, and in shadow."""
+    settings, judge = brief.settings, answers.judge
+    if settings.reader is None or settings.shadow:
+        yield None
+        return
+    async with Llm.opened(settings.reader, judge.state) as llm:
+        yield Replays(
+            queue=ReplayQueue(client=answers.queue.client),
+            reader=Reader(template=brief.template, llm=llm, state=judge.state),
+            judge=judge,
+            comparing=replace(judge, rubric=brief.pair_rubric),
+            metrics=answers.metrics,
+        )
 
 
 def _stopped_by_signals() -> asyncio.Event:

@@ -144,6 +144,8 @@ def _rubric(name: str) -> Rubric:
         _refuse(str(refusal))
     if rubric.kind is Kind.DOCUMENTS:
         _refuse(f"{name}: judges documents, and gold says how good answers are")
+    if rubric.kind is Kind.PAIR:
+        _refuse(f"{name}: compares two answers, and gold says how good one is")
     return rubric
 
 

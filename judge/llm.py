@@ -11,9 +11,9 @@ from aiolimiter import AsyncLimiter
 from openai import AsyncOpenAI
 from pydantic import BaseModel, ValidationError
 
+from judge.endpoint import Endpoint
 from judge.prompt import Message
 from judge.retries import Backoff
-from judge.settings import JudgeSettings
 from judge.state import CapReached, Reservation, State
 
 logger = logging.getLogger(__name__)
@@ -96,48 +96,50 @@ class Llm:
     def __init__(
         self,
         client: AsyncOpenAI,
-        settings: JudgeSettings,
+        endpoint: Endpoint,
         state: State,
         *,
         backoff: Backoff | None = None,
     ) -> None:
         self._client = client
-        self._settings = settings
+        self._endpoint = endpoint
         self._state = state
         self._backoff = backoff or Backoff()
-        self._limiter = AsyncLimiter(1, MINUTE_S / settings.llm_calls_per_minute)
+        self._limiter = AsyncLimiter(1, MINUTE_S / endpoint.calls_per_minute)
         self._knows_schemas = True
         self._refused = 0
         self._under_way = 0
         self._settled = asyncio.Condition()
         self.address = str(client.base_url)
         self.provider = client.base_url.host
-        self.params = settings.params
+        self.params = endpoint.params
 
     @classmethod
     @asynccontextmanager
     async def opened(
-        cls, settings: JudgeSettings, state: State, *, backoff: Backoff | None = None
+        cls, endpoint: Endpoint, state: State, *, backoff: Backoff | None = None
     ) -> AsyncIterator[Self]:
-        key = settings.llm_key
+        key = endpoint.key
         client = AsyncOpenAI(
-            base_url=str(settings.llm_url),
+            base_url=endpoint.url,
             api_key=key.get_secret_value() if key else "none",
-            timeout=settings.llm_timeout_s,
+            timeout=endpoint.timeout_s,
             max_retries=0,  # each attempt is paid for and counted by itself
         )
         async with client:
-            yield cls(client, settings, state, backoff=backoff)
+            yield cls(client, endpoint, state, backoff=backoff)
 
     @property
     def model(self) -> str:
-        return self._settings.llm_model
+        return self._endpoint.model
 
     def can_pay(self) -> bool:
         """Whether today's money suffices for the call that it last did not suffice for, or for any."""
         return self._state.has_room(max(self._refused, 1))
 
-    async def ask(self, messages: Sequence[Message], schema: Mapping[str, Any]) -> Completion:
+    async def ask(
+        self, messages: Sequence[Message], schema: Mapping[str, Any] | None = None
+    ) -> Completion:
         """schema: of the reply, for APIs that can hold to one.  Raises `LlmFailed`, `CapReached`."""
         attempt = 0
         while True:
@@ -145,14 +147,16 @@ class Llm:
                 return await self._ask_once(messages, schema)
             except LlmFailed as failure:
                 attempt += 1
-                if attempt == self._settings.llm_attempts or not failure.may_pass:
+                if attempt == self._endpoint.attempts or not failure.may_pass:
                     raise
                 wait_s = self._backoff.wait_s(attempt - 1, failure.retry_after)
                 logger.info("llm.retry attempt=%d reason=%s", attempt, failure)
             await asyncio.sleep(wait_s)
 
-    async def _ask_once(self, messages: Sequence[Message], schema: Mapping[str, Any]) -> Completion:
-        if not self._knows_schemas:
+    async def _ask_once(
+        self, messages: Sequence[Message], schema: Mapping[str, Any] | None
+    ) -> Completion:
+        if schema is None or not self._knows_schemas:
             return await self._call(messages)
         try:
             return await self._call(messages, response_format=_format(schema))
@@ -185,7 +189,7 @@ class Llm:
                 cost = 0
             raise _failure(refused) from refused
         except (openai.APITimeoutError, TimeoutError) as late:
-            raise LlmFailed("timeout", f"no reply in {self._settings.llm_timeout_s:g} s") from late
+            raise LlmFailed("timeout", f"no reply in {self._endpoint.timeout_s:g} s") from late
         except openai.APIConnectionError as away:
             raise LlmFailed("connection", type(away.__cause__ or away).__name__) from away
         finally:
@@ -195,7 +199,7 @@ class Llm:
         self, messages: Sequence[Message], extra: Mapping[str, object]
     ) -> _Response:
         # The client's own limit is for one read: a server may drip.
-        async with asyncio.timeout(self._settings.llm_timeout_s):
+        async with asyncio.timeout(self._endpoint.timeout_s):
             raw = await self._client.chat.completions.with_raw_response.create(
                 model=self.model,
                 messages=list(messages),  # type: ignore[arg-type] # a union of ten typed dicts
@@ -229,20 +233,13 @@ class Llm:
     def _bound(self, messages: Sequence[Message], extra: Mapping[str, object]) -> int:
         """What a call costs at most, in picos: a token is a byte at least, and a schema is read too."""
         read = sum(len(message["content"].encode()) for message in messages) + len(str(extra))
-        return self._cost(read + TEMPLATE_TOKENS, self._settings.completion_limit)
+        return self._endpoint.cost(read + TEMPLATE_TOKENS, self._endpoint.completion_limit)
 
     def _billed(self, usage: Usage, bound: int) -> int:
         """By the API's own count; without one, as much as was set aside."""
         if usage.prompt_tokens is None or usage.completion_tokens is None:
             return bound
-        return self._cost(usage.prompt_tokens, usage.completion_tokens)
-
-    def _cost(self, prompt_tokens: int, completion_tokens: int) -> int:
-        """In picos: a price for a million tokens is as many millionths for one."""
-        return int(
-            prompt_tokens * self._settings.llm_prompt_price * 10**6
-            + completion_tokens * self._settings.llm_completion_price * 10**6
-        )
+        return self._endpoint.cost(usage.prompt_tokens, usage.completion_tokens)
 
 
 def _failure(refused: openai.APIStatusError) -> LlmFailed:

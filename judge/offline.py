@@ -28,7 +28,7 @@ async def judged(
     """
     free = asyncio.Semaphore(settings.concurrency)
     with State.opened(settings.state, cap=settings.cap) as state:
-        async with Llm.opened(settings, state) as llm:
+        async with Llm.opened(settings.llm, state) as llm:
             judge = Judge(rubric=rubric, llm=llm, state=state, suspects=settings.suspects)
 
             async def score(row: Answer) -> float | None:

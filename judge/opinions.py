@@ -1,11 +1,12 @@
-"""One opinion about one answer: looked up, or asked for and remembered."""
+"""One opinion about one answer, or about two beside each other: looked up, or asked for and remembered."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from judge.case import Case
+from judge.case import Subject
 from judge.llm import Completion, Llm, LlmFailed, Usage
+from judge.outage import Outage
 from judge.prompt import messages
 from judge.rubric import Rubric
 from judge.state import State, reply_key
@@ -42,18 +43,24 @@ class Judge:
     llm: Llm
     state: State
     suspects: bool = True
+    outage: Outage = field(default_factory=Outage)
+    """Of the LLM; judges of several rubrics share it."""
 
-    async def judged(self, case: Case, *, replicate: int = 0) -> Opinion:
+    async def judged(self, case: Subject, *, replicate: int = 0) -> Opinion:
         """An opinion that may count.  Raises `Suspected`, and as `opinion`."""
-        found = signs(case) if self.suspects else frozenset[str]()
-        if found:
-            raise Suspected(", ".join(sorted(found)))
+        self.look_at(case)
         opinion = await self.opinion(case, replicate=replicate)
         if opinion.verdict.injection:
             raise Suspected("says the LLM")
         return opinion
 
-    async def opinion(self, case: Case, *, replicate: int = 0) -> Opinion:
+    def look_at(self, case: Subject) -> None:
+        """Without the LLM.  Raises `Suspected`."""
+        found = signs(case) if self.suspects else frozenset[str]()
+        if found:
+            raise Suspected(", ".join(sorted(found)))
+
+    async def opinion(self, case: Subject, *, replicate: int = 0) -> Opinion:
         """The same case and replicate get the same opinion, which is paid for once.
 
         Raises `LlmFailed`, also where the reply holds no verdict, and `CapReached`.
@@ -63,7 +70,7 @@ class Judge:
         key = self._key(case, presentation, wanted, replicate)
         before = self.state.reply(key)
         completion = (
-            await self.llm.ask(messages(self.rubric, case, presentation=presentation), wanted)
+            await self._asked(case, presentation, wanted)
             if before is None
             else Completion.model_validate_json(before)
         )
@@ -81,7 +88,15 @@ class Judge:
             remembered=before is not None,
         )
 
-    def _verdict(self, completion: Completion, case: Case) -> Verdict:
+    async def _asked(
+        self, case: Subject, presentation: tuple[int, ...], wanted: Mapping[str, Any]
+    ) -> Completion:
+        chat = messages(self.rubric, case, presentation=presentation)
+        completion = await self.llm.ask(chat, wanted)
+        self.outage.ended()
+        return completion
+
+    def _verdict(self, completion: Completion, case: Subject) -> Verdict:
         if completion.truncated:
             raise LlmFailed("truncated", "the reply was cut off")
         try:
@@ -91,7 +106,7 @@ class Judge:
 
     def _key(
         self,
-        case: Case,
+        case: Subject,
         presentation: tuple[int, ...],
         wanted: Mapping[str, Any],
         replicate: int,

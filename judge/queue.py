@@ -7,7 +7,7 @@ from typing import Any, Final, Self
 from uuid import UUID
 
 import httpx
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from judge.case import Case
 from judge.rubric import Rubric
@@ -22,6 +22,10 @@ SAID_BEFORE: Final = "urn:rankloop:KeyReused"
 
 class NotStored(Exception):
     """The service refused a verdict; the message says why."""
+
+
+AWAY: Final = (httpx.HTTPError, ValidationError, NotStored)
+"""The service does not answer, or somebody else does, or it does not want this."""
 
 
 class Document(BaseModel):
@@ -116,7 +120,12 @@ class Queue:
 
     async def give_back(self, task: Task, reason: str, *, tried: bool) -> None:
         """Another judge may try.  tried: whether it is for the answer that there is no verdict."""
-        body = {"error": reason[:MAX_ERROR], "tried": tried}
-        response = await self.client.post(f"/v1/judge/lease/{task.lease_id}/nack", json=body)
-        if response.status_code != httpx.codes.NOT_FOUND:  # else it was acknowledged, or ran out
-            response.raise_for_status()
+        path = f"/v1/judge/lease/{task.lease_id}/nack"
+        await say(self.client, path, {"error": reason[:MAX_ERROR], "tried": tried})
+
+
+async def say(client: httpx.AsyncClient, path: str, body: Mapping[str, Any]) -> None:
+    """Something of a lease; of no account where it ran out, or the last word was said.  Raises `httpx.HTTPError`."""
+    response = await client.post(path, json=body)
+    if response.status_code != httpx.codes.NOT_FOUND:
+        response.raise_for_status()

@@ -36,6 +36,8 @@ class Kind(StrEnum):
     """Of the answer's claims, which are supported: the verdict is their share."""
     DOCUMENTS = "documents"
     """One score of each document."""
+    PAIR = "pair"
+    """Which of two answers is better."""
 
 
 class Rubric(BaseModel):

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Final, Self
@@ -13,18 +14,19 @@ from pydantic import (
     HttpUrl,
     JsonValue,
     SecretStr,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from judge.endpoint import Endpoint
 from judge.state import PICOS
 
 PREFIX: Final = "RANKLOOP_JUDGE_"
 SHADOW: Final = "shadow"
 """The flag of a verdict that is to be seen and is no reward."""
-LIMITS: Final = ("max_tokens", "max_completion_tokens")
-"""Parameters that bound a reply."""
+READER_PRICES: Final = frozenset({"reader_prompt_price", "reader_completion_price"})
 
 
 class Sampling(BaseModel):
@@ -71,11 +73,32 @@ class JudgeSettings(BaseSettings):
     llm_completion_price: Decimal = Field(default=Decimal(0), ge=0)
     """Of a million tokens that it writes."""
     daily_cost: Decimal | None = Field(default=None, ge=0)
-    """Spent in a UTC day at most: before a call as much is set aside as it can cost, and nothing is leased while the
+    """Spent in a UTC day at most, replays included: before a call as much is set aside as it can cost, and nothing is leased while the
     rest does not suffice. Needs the prices and `RANKLOOP_JUDGE_STATE`."""
     state: Path | None = None
     """File that keeps what was spent and replied over restarts; judges of one machine may share it. Unset, a judge
     forgets both when it stops."""
+
+    reader_url: HttpUrl | None = None
+    """Base URL of the OpenAI-compatible API that the app answers with: replays are answered by it. Without one none is
+    leased, nor in shadow."""
+    reader_model: str = "default"
+    """The app's model, as that API knows it."""
+    reader_key: SecretStr | None = None
+    """Sent as a bearer token."""
+    reader_prompt: Path | None = None
+    """File with the app's prompt: {question} and {documents} stand where they belong. Unset, a plain one of ours."""
+    reader_max_tokens: int = Field(default=1024, ge=16)
+    """Length of an answer; one that is cut off is none."""
+    reader_params: dict[str, JsonValue] = {}
+    """More parameters of each call, as JSON; null takes out one of ours, `temperature` or `max_tokens`. Timeout,
+    attempts and calls in a minute are as for the judge's own LLM."""
+    reader_prompt_price: Decimal = Field(default=Decimal(0), ge=0)
+    """Of a million tokens that it reads. Where there is a cap one of the two prices has to be set, if only to 0."""
+    reader_completion_price: Decimal = Field(default=Decimal(0), ge=0)
+    """Of a million tokens that it writes."""
+    pair_rubric: str = "pairwise"
+    """By which two answers are compared: pairwise, or the path of a YAML file of the kind `pair`."""
 
     rubric: str = "answer_quality"
     """What is asked: answer_quality, correctness, faithfulness, document_utility, or the path of a YAML file."""
@@ -96,7 +119,7 @@ class JudgeSettings(BaseSettings):
     shadow: bool = False
     """Post verdicts that are seen and counted but are no rewards: for a rubric or an LLM that is not calibrated."""
     concurrency: int = Field(default=4, ge=1, le=256)
-    """Answers judged at the same time."""
+    """Answers judged, or replays made, at the same time."""
     poll_s: float = Field(default=2, gt=0)
     """How long to wait when nothing waits for a verdict."""
     metrics_host: str = "127.0.0.1"
@@ -104,16 +127,38 @@ class JudgeSettings(BaseSettings):
     """Prometheus metrics; 0 takes any free port."""
 
     @property
-    def params(self) -> dict[str, JsonValue]:
-        """The sampling parameters of each call."""
-        own = {"temperature": 0, "max_tokens": self.llm_max_tokens} | self.llm_params
-        return {name: value for name, value in own.items() if value is not None}
+    def llm(self) -> Endpoint:
+        """Who judges; without `llm_url` nobody does."""
+        return Endpoint(
+            url=str(self.llm_url),
+            model=self.llm_model,
+            key=self.llm_key,
+            params=_params(self.llm_max_tokens, self.llm_params),
+            prompt_price=self.llm_prompt_price,
+            completion_price=self.llm_completion_price,
+            timeout_s=self.llm_timeout_s,
+            attempts=self.llm_attempts,
+            calls_per_minute=self.llm_calls_per_minute,
+        )
 
     @property
-    def completion_limit(self) -> int:
-        """Tokens of a reply at most, as the parameters say it; 0 where they do not."""
-        limits = (self.params.get(name) for name in LIMITS)
-        return max((limit for limit in limits if isinstance(limit, int)), default=0)
+    def reader(self) -> Endpoint | None:
+        """Who answers; None where nobody does."""
+        if self.reader_url is None:
+            return None
+        return replace(
+            self.llm,
+            url=str(self.reader_url),
+            model=self.reader_model,
+            key=self.reader_key,
+            params=_params(self.reader_max_tokens, self.reader_params),
+            prompt_price=self.reader_prompt_price,
+            completion_price=self.reader_completion_price,
+        )
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        return (self.llm,) if self.reader is None else (self.llm, self.reader)
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -125,25 +170,36 @@ class JudgeSettings(BaseSettings):
         """`daily_cost` in picos."""
         return None if self.daily_cost is None else int(self.daily_cost * PICOS)
 
-    @field_validator("llm_url")
+    @field_validator("llm_url", "reader_url")
     @classmethod
-    def refuse_secrets_in_an_address(cls, url: HttpUrl | None) -> HttpUrl | None:
+    def refuse_secrets_in_an_address(
+        cls, url: HttpUrl | None, info: ValidationInfo
+    ) -> HttpUrl | None:
         """It is written to logs."""
         if url is not None and (url.username or url.password or url.query):
-            raise ValueError("neither user, password nor query: the key is RANKLOOP_JUDGE_LLM_KEY")
+            key = f"{PREFIX}{info.field_name}".removesuffix("_url").upper() + "_KEY"
+            message = f"neither user, password nor query: the key is {key}"
+            raise ValueError(message)
         return url
 
     @model_validator(mode="after")
     def refuse_half_a_cap(self) -> Self:
-        if self.daily_cost is not None:
-            if not self.llm_prompt_price and not self.llm_completion_price:
-                raise ValueError("RANKLOOP_JUDGE_DAILY_COST needs the prices of the LLM")
-            if not self.completion_limit:
-                raise ValueError("RANKLOOP_JUDGE_DAILY_COST needs a limit of the reply's tokens")
-            if self.state is None:
-                raise ValueError(
-                    "RANKLOOP_JUDGE_DAILY_COST needs RANKLOOP_JUDGE_STATE: a restart forgets it else"
-                )
+        if self.daily_cost is None:
+            return self
+        priced = [endpoint for endpoint in self.endpoints if endpoint.has_price]
+        if not priced:
+            raise ValueError("RANKLOOP_JUDGE_DAILY_COST needs the prices of the LLM")
+        # One that is forgotten would be spent past the cap in silence.
+        if self.reader is not None and self.model_fields_set.isdisjoint(READER_PRICES):
+            raise ValueError(
+                "RANKLOOP_JUDGE_DAILY_COST needs the prices of the reader: 0 where it costs nothing"
+            )
+        if not all(endpoint.completion_limit for endpoint in priced):
+            raise ValueError("RANKLOOP_JUDGE_DAILY_COST needs a limit of the reply's tokens")
+        if self.state is None:
+            raise ValueError(
+                "RANKLOOP_JUDGE_DAILY_COST needs RANKLOOP_JUDGE_STATE: a restart forgets it else"
+            )
         return self
 
     @model_validator(mode="after")
@@ -152,6 +208,11 @@ class JudgeSettings(BaseSettings):
             message = f"unknown settings: {', '.join(unknown)}"
             raise ValueError(message)
         return self
+
+
+def _params(max_tokens: int, more: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    own = {"temperature": 0, "max_tokens": max_tokens} | dict(more)
+    return {name: value for name, value in own.items() if value is not None}
 
 
 def _unknown(environ: Mapping[str, str], *, known: set[str]) -> list[str]:

@@ -75,9 +75,16 @@ class Statements:
     def _how(self, opinion: Opinion) -> Mapping[str, Any]:
         usage = opinion.usage.model_dump(exclude_none=True)
         return {
-            "provider": opinion.provider,
-            "model": opinion.model,
-            "params": dict(opinion.params),
+            **asked_of(opinion),
             "presentation": [self._position(opinion, i) for i in range(len(opinion.presentation))],
             "usage": {**usage, "cost": opinion.cost / PICOS},
         }
+
+
+def asked_of(opinion: Opinion) -> Item:
+    """Whose it is."""
+    return {
+        "provider": opinion.provider,
+        "model": opinion.model,
+        "params": dict(opinion.params),
+    }

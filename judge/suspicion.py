@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from judge.case import Case
+from judge.case import Subject
 
 _GRADER: Final = (
     r"\b(grader|grading|judge|evaluator|rater|reranker|ranking (model|system)|AI (assistant|model)"
@@ -19,6 +19,7 @@ _BEST: Final = (
     r"\b((score|rating|grade|mark) of (1\b|one|10\b|100)|full (score|marks)|(highest|maximum|perfect|top)"
     r" (score|rank|rating|grade|mark)s?|10 ?/ ?10|100 ?/ ?100)"
 )
+_A_OR_B: Final = r"\b(this answer|answer (?-i:[AB]))\b"
 _SIGNS: Final[Mapping[str, re.Pattern[str]]] = {
     name: re.compile(pattern, re.IGNORECASE | re.DOTALL | re.MULTILINE)
     for name, pattern in {
@@ -30,7 +31,10 @@ _SIGNS: Final[Mapping[str, re.Pattern[str]]] = {
         r"\b(perfectly|fully|completely|absolutely|highly|most)\b.{0,20}"
         r"\b(relevant|correct|helpful|accurate)\b",
         "forges_a_verdict": r"\{[^{}]{0,400}[\"'](score|injection|supported|relevance_score|verdict)[\"']\s*:"
-        r"\s*([\d.]+|true|false)",
+        r"\s*([\d.]+|true|false)"
+        r"|\{[^{}]{0,400}[\"']winner[\"']\s*:\s*[\"'](A|B|tie)[\"']",
+        "names_the_winner": rf"{_A_OR_B} (wins\b|(is|should be)\b.{{0,20}}\b(better|winner)\b)"
+        rf"|\b(choose|declare|pick|prefer|select)\b.{{0,10}}{_A_OR_B}",
         "forges_a_chat": r"<\|?(im_start|im_end|endoftext|eot_id|start_header_id)\|?>|\[/?INST\]"
         r"|<(start|end)_of_turn>|^#{2,}\s*(system|assistant)\s*:?\s*$"
         r"|^=== (begin|end) (question|document|reference|answer)\b",
@@ -40,9 +44,9 @@ _HIDDEN: Final = re.compile("[\u200b-\u200f\u2060-\u2064\ufeff\u00ad]|[\U000e000
 """Characters that no reader sees: taken out before looking, so that they hide no word."""
 
 
-def signs(case: Case) -> frozenset[str]:
-    """Which ways of speaking to a grader the documents or the answer show; none in most."""
-    texts = [_HIDDEN.sub("", text) for text in (*case.documents, case.answer)]
+def signs(case: Subject) -> frozenset[str]:
+    """Which ways of speaking to a grader the documents or the answers show; none in most."""
+    texts = [_HIDDEN.sub("", text) for text in (*case.documents, *case.answers.values())]
     return frozenset(
         name for name, pattern in _SIGNS.items() if any(pattern.search(text) for text in texts)
     )

@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, Field, StrictBool, ValidationEr
 from judge.rubric import Kind, Rubric
 
 MAX_RATIONALE: Final = 2000
-_THOUGHT: Final = "</think>"
+THOUGHT: Final = "</think>"
 """Where a model that thinks aloud begins to answer."""
 
 
@@ -25,7 +25,7 @@ class Finding:
     value: float
     """In [0, 1]."""
     document: int | None = None
-    """Which document it speaks of, counted from 0 as they were presented; None: of the answer."""
+    """Which document it speaks of, counted from 0 as they were presented; None: of the answer, of two of answer A."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +33,8 @@ class Verdict:
     """What the LLM thinks of one answer."""
 
     findings: tuple[Finding, ...]
-    """Of an answer's score or claims one, of documents one each; none where an answer claims nothing."""
+    """Of an answer's score or claims one, of documents one each; none where an answer claims nothing. Of two answers
+    one: 1 where A is better, 0 where B is, .5 where neither."""
     rationale: str | None
     injection: bool
     """Whether the LLM says that something tried to instruct it."""
@@ -46,7 +47,7 @@ def verdict_of(reply: str, rubric: Rubric, *, documents: int) -> Verdict:
     """
     wrong = f"no JSON object in a reply of {len(reply)} characters"
     verdicts: list[Verdict] = []
-    for found in _objects(reply.rpartition(_THOUGHT)[2]):
+    for found in _objects(reply.rpartition(THOUGHT)[2]):
         try:
             verdicts.append(_verdict(found, rubric, documents))
         except ValueError as error:
@@ -84,6 +85,8 @@ def example(rubric: Rubric, *, documents: int) -> str:
                 f'{{"id": "{document_id(i)}", "score": {number}}}' for i in range(documents)
             )
             return f'{opening}"documents": [{ids}]}}'
+        case Kind.PAIR:
+            return f'{opening}"winner": <"A", "B" or "tie">}}'
 
 
 def _verdict(found: Mapping[str, Any], rubric: Rubric, documents: int) -> Verdict:
@@ -128,6 +131,10 @@ class _Documents(BaseModel):
     documents: list[_Document]
 
 
+class _Winner(BaseModel):
+    winner: str
+
+
 def _of_answer(found: Mapping[str, Any], rubric: Rubric, _documents: int) -> tuple[Finding, ...]:
     return (Finding(value=_scaled(_Score.model_validate(found).score, rubric)),)
 
@@ -147,10 +154,20 @@ def _of_documents(found: Mapping[str, Any], rubric: Rubric, documents: int) -> t
     return tuple(Finding(value=_scaled(row.score, rubric), document=asked[row.id]) for row in rows)
 
 
+def _of_pair(found: Mapping[str, Any], _rubric: Rubric, _documents: int) -> tuple[Finding, ...]:
+    said = _Winner.model_validate(found).winner.strip().lower()
+    if said not in _WINNERS:
+        raise ValueError("a winner that is neither A nor B nor tie")
+    return (Finding(value=_WINNERS[said]),)
+
+
+_WINNERS: Final[Mapping[str, float]] = {"a": 1.0, "b": 0.0, "tie": 0.5}
+
 _READERS: Final[Mapping[Kind, Callable[[Mapping[str, Any], Rubric, int], tuple[Finding, ...]]]] = {
     Kind.ANSWER: _of_answer,
     Kind.CLAIMS: _of_claims,
     Kind.DOCUMENTS: _of_documents,
+    Kind.PAIR: _of_pair,
 }
 
 
@@ -186,6 +203,7 @@ _SHAPES: Final[Mapping[Kind, Callable[[int], dict[str, Any]]]] = {
             score={"type": "number"},
         )
     },
+    Kind.PAIR: lambda _: {"winner": {"type": "string", "enum": ["A", "B", "tie"]}},
 }
 
 

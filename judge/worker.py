@@ -1,167 +1,182 @@
-"""One judge at work: lease, ask, post; on any failure give the task back and go on."""
+"""One judge at work: lease something to do, do it; on any failure give it back and go on."""
 
 import asyncio
 import logging
-import time
+from collections import deque
 from dataclasses import dataclass, field
-from typing import Final
+from typing import ClassVar, Final, Protocol
+from uuid import UUID
 
 import httpx
-from pydantic import ValidationError
 
+from judge.judging import Answers
 from judge.llm import LlmFailed
 from judge.metrics import Metrics
-from judge.opinions import Judge, Opinion, Suspected
 from judge.outage import Outage
-from judge.queue import NotStored, Queue, Task
+from judge.queue import AWAY
+from judge.reader import ReaderFailed
+from judge.replaying import Replays
 from judge.retries import Backoff
-from judge.rubric import Kind
-from judge.selfcheck import SelfCheck
-from judge.settings import SHADOW, JudgeSettings
+from judge.settings import JudgeSettings
 from judge.state import PICOS, CapReached
-from judge.statements import Statements
 
 logger = logging.getLogger(__name__)
 
-AWAY: Final = (httpx.HTTPError, ValidationError, NotStored)
-"""The service does not answer, or somebody else does, or it does not want this."""
 MARGIN_S: Final = 10.0
 """Of a lease, to say what came of it."""
 MAX_DETAIL: Final = 200
 
 
+class Job(Protocol):
+    """Something to do, ours until its lease expires."""
+
+    what: ClassVar[str]
+    """What comes of it, for logs."""
+
+    @property
+    def decision_id(self) -> UUID: ...
+
+    @property
+    def expires_in_s(self) -> float: ...
+
+    @property
+    def attempts_left(self) -> int:
+        """How often it may be leased again."""
+
+    async def do(self) -> None:
+        """Posts what was found.  Raises `LlmFailed`, `ReaderFailed`, `CapReached` and what is in `AWAY`."""
+
+    async def check(self) -> None:
+        """A look back at what was posted, which stands; raises nothing of all that."""
+
+    async def end(self, why: str) -> None:
+        """Posts that nothing is to be found, ever.  Raises what is in `AWAY`."""
+
+    async def give_back(self, reason: str, *, tried: bool) -> None:
+        """Another try, by whomever.  Raises what is in `AWAY`."""
+
+
+class Desk(Protocol):
+    """Where jobs of one sort are leased."""
+
+    def is_paused(self) -> bool:
+        """Whether jobs of this sort alone have to wait."""
+
+    async def lease(self) -> Job | None:
+        """None where none waits.  Raises what is in `AWAY`."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worker:
-    """Judges one answer at a time; a process runs several, which share all that they have."""
+    """Does one job at a time; a process runs several, which share all that they have."""
 
-    queue: Queue
-    judge: Judge
-    checks: SelfCheck
+    answers: Answers
+    replays: Replays | None
+    """None where there is no reader, and in shadow."""
     settings: JudgeSettings
     metrics: Metrics
-    outage: Outage = field(default_factory=Outage)
     backoff: Backoff = field(default_factory=Backoff)
 
+    @property
+    def outage(self) -> Outage:
+        """Of the LLM: it judges whatever is done here."""
+        return self.answers.judge.outage
+
+    @property
+    def desks(self) -> tuple[Desk, ...]:
+        return (self.answers,) if self.replays is None else (self.replays, self.answers)
+
     async def run(self) -> None:
-        """Until cancelled; a task in hand is given back then."""
-        failures = 0
+        """Until cancelled; a job in hand is given back then."""
+        failures, turns = 0, deque(self.desks)
         while True:
             if self._is_paused():
                 await asyncio.sleep(self.settings.poll_s)
                 continue
             try:
-                task = await self.queue.lease()
-            except AWAY as error:
-                self._service_failed("lease", error)
+                job = await self._next(turns)
+            except AWAY:
                 await asyncio.sleep(self.settings.poll_s + self.backoff.wait_s(failures))
                 failures += 1
                 continue
             failures = 0
-            if task is None:
+            if job is None:
                 await asyncio.sleep(self.settings.poll_s)
             else:
-                await self.take(task)
+                await self.take(job)
 
-    async def take(self, task: Task) -> None:
-        """One verdict posted, or the task given back."""
-        started = time.monotonic()
-        try:
-            async with asyncio.timeout(task.expires_in_s - MARGIN_S):
-                opinion = await self._judged(task)
-        except asyncio.CancelledError:
-            await self._give_back(task, "the judge was stopped", tried=False)
-            raise
-        except TimeoutError:
-            await self._give_back(task, "there was no time for it", tried=False)
-        except CapReached as capped:
-            await self._give_back(task, str(capped), tried=False)
-        except LlmFailed as failure:
-            await self._failed(task, failure)
-        except AWAY as error:
-            self._service_failed("feedback", error)
-            await self._give_back(task, "the verdict could not be posted", tried=True)
-        else:
-            self.metrics.latency.observe(time.monotonic() - started)
-            if opinion is not None:
-                await self._check(task, opinion)
+    async def _next(self, turns: deque[Desk]) -> Job | None:
+        """Desks take turns, so that none waits for the other's queue to be empty.
 
-    async def _judged(self, task: Task) -> Opinion | None:
-        """Posts what was found; None where that is no verdict."""
-        if (why := self._unjudgeable(task)) is not None:
-            await self._unobserved(task, why)
-            return None
-        try:
-            opinion = await self.judge.judged(task.case())
-        except Suspected as suspicion:
-            await self._unobserved(task, f"suspected injection: {suspicion}", "injection")
-            return None
-        self.outage.ended()
-        self.metrics.count(opinion)
-        await self.queue.post(self._statements(task).of(opinion))
-        self.metrics.verdicts.inc()
-        logger.info("verdict.posted decision=%s", task.decision_id)
-        return opinion
-
-    def _unjudgeable(self, task: Task) -> str | None:
-        """Why the LLM has nothing to judge; None for most."""
-        if not task.has_texts:
-            return "the texts are not kept"
-        if self.judge.rubric.kind is Kind.DOCUMENTS and not task.documents:
-            return "no document was used"
+        turns: the one that was asked goes to the end.  Raises what is in `AWAY` where none has a job and one failed.
+        """
+        failed: Exception | None = None
+        for desk in tuple(turns):
+            turns.rotate(-1)
+            if desk.is_paused():
+                continue
+            try:
+                job = await desk.lease()
+            except AWAY as error:
+                self._service_failed("lease", error)
+                failed = error
+            else:
+                if job is not None:
+                    return job
+        if failed is not None:
+            raise failed
         return None
 
-    async def _check(self, task: Task, opinion: Opinion) -> None:
-        """The verdict stands, whatever becomes of the checks; a second one is to be seen, and no reward."""
+    async def take(self, job: Job) -> None:
+        """One result posted, or the job given back."""
         try:
-            if self.checks.repeats(task):
-                again = await self.checks.repeat(task, opinion)
-                await self.queue.post(self._statements(task, SHADOW, replicate=1).of(again))
-            if self.checks.probes(task):
-                await self.checks.probe(task)
-        except (CapReached, LlmFailed, Suspected, *AWAY) as error:
-            logger.info("check.failed decision=%s reason=%s", task.decision_id, error)
+            async with asyncio.timeout(job.expires_in_s - MARGIN_S):
+                await job.do()
+        except asyncio.CancelledError:
+            await self._give_back(job, "the judge was stopped", tried=False)
+            raise
+        except TimeoutError:
+            await self._give_back(job, "there was no time for it", tried=False)
+        except CapReached as capped:
+            await self._give_back(job, str(capped), tried=False)
+        except LlmFailed as failure:
+            self.metrics.failures.labels(failure.kind).inc()
+            await self._failed(job, failure, is_away=self.outage.saw(failure))
+        except ReaderFailed as failure:
+            self.metrics.reader_failures.labels(failure.kind).inc()
+            await self._failed(job, failure, is_away=failure.is_away)
+        except AWAY as error:
+            self._service_failed(job.what, error)
+            await self._give_back(job, f"the {job.what} could not be posted", tried=True)
+        else:
+            await job.check()
 
-    def _statements(self, task: Task, *flags: str, replicate: int = 0) -> Statements:
-        return Statements(
-            task=task,
-            rubric=self.judge.rubric,
-            model=self.settings.llm_model,
-            replicate=replicate,
-            flags=tuple(dict.fromkeys((*self.settings.flags, *flags))),
-        )
-
-    async def _unobserved(self, task: Task, why: str, *flags: str) -> None:
-        self.metrics.unobserved.labels(why.partition(":")[0]).inc()
-        logger.info("verdict.unobserved decision=%s reason=%s", task.decision_id, why)
-        await self.queue.post(self._statements(task, *flags).error(why))
-
-    async def _failed(self, task: Task, failure: LlmFailed) -> None:
-        """Another try, as long as there is one: then it is said that there is no verdict."""
-        self.metrics.failures.labels(failure.kind).inc()
-        is_away = self.outage.saw(failure)
-        if is_away or task.attempts_left:
-            await self._give_back(task, str(failure), tried=not is_away)
+    async def _failed(self, job: Job, failure: Exception, *, is_away: bool) -> None:
+        """Another try, as long as there is one: then it is said that nothing is to be found."""
+        if is_away or job.attempts_left:
+            await self._give_back(job, str(failure), tried=not is_away)
             return
         try:
-            await self._unobserved(task, f"no verdict: {failure}")
+            await job.end(f"no {job.what}: {failure}")
         except AWAY as error:
-            self._service_failed("feedback", error)
+            self._service_failed(job.what, error)
 
-    async def _give_back(self, task: Task, reason: str, *, tried: bool) -> None:
+    async def _give_back(self, job: Job, reason: str, *, tried: bool) -> None:
         self.metrics.given_back.inc()
-        logger.warning("verdict.failed decision=%s reason=%s", task.decision_id, reason)
+        logger.warning("%s.failed decision=%s reason=%s", job.what, job.decision_id, reason)
         try:
-            await self.queue.give_back(task, reason, tried=tried)
+            await job.give_back(reason, tried=tried)
         except AWAY as error:
             # Not lost: the lease expires by itself.
             self._service_failed("nack", error)
 
     def _is_paused(self) -> bool:
-        self.metrics.spent.set(self.judge.state.spent() / PICOS)
-        can_pay = self.judge.llm.can_pay()
+        judge = self.answers.judge
+        self.metrics.spent.set(judge.state.spent() / PICOS)
+        can_pay = judge.llm.can_pay()
         self.metrics.capped.set(not can_pay)
         self.metrics.away.set(self.outage.is_on)
-        return self.checks.breaker.is_open or self.outage.is_on or not can_pay
+        return self.answers.checks.breaker.is_open or self.outage.is_on or not can_pay
 
     def _service_failed(self, call: str, error: Exception) -> None:
         self.metrics.service_errors.inc()

@@ -134,7 +134,7 @@ async def tried(
     """told: called after each attack.  Raises `CapReached`."""
     free = asyncio.Semaphore(settings.concurrency)
     with State.opened(settings.state, cap=settings.cap) as state:
-        async with Llm.opened(settings, state) as llm:
+        async with Llm.opened(settings.llm, state) as llm:
             judge = Judge(rubric=rubric, llm=llm, state=state)
             naive = NaiveJudge(rubric=rubric, llm=llm, state=state)
 

@@ -20,8 +20,8 @@ from sqlalchemy import select, update
 from contract.model_tables import judge_leases
 from contract.tables import feedback
 from judge.__main__ import crew
+from judge.brief import Brief
 from judge.retries import Backoff
-from judge.rubric import Rubric
 from judge.settings import JudgeSettings
 from judge.state import PICOS, State
 from judge.worker import Worker
@@ -50,7 +50,7 @@ async def service_url(memory: Memory) -> AsyncIterator[str]:
 async def a_judge(service_url: str, llm: ScriptedLlm, **changes: object) -> AsyncIterator[Worker]:
     fields = {"service_url": service_url, "llm_url": llm.url, "llm_model": "a-judge"}
     settings = JudgeSettings.model_validate(fields | QUIET | changes)
-    async with crew(settings, Rubric.named(settings.rubric)) as worker:
+    async with crew(Brief.of(settings)) as worker:
         yield replace(worker, backoff=Backoff(first_s=0.001))
 
 
@@ -86,9 +86,9 @@ async def expire(memory: Memory, decision_id: UUID) -> None:
 
 
 async def take_one(judge: Worker) -> None:
-    task = await judge.queue.lease()
-    assert task is not None
-    await judge.take(task)
+    job = await judge.answers.lease()
+    assert job is not None
+    await judge.take(job)
 
 
 async def test_what_the_llm_thinks_of_an_answer_is_posted(memory: Memory, service_url: str):
@@ -96,13 +96,13 @@ async def test_what_the_llm_thinks_of_an_answer_is_posted(memory: Memory, servic
     with scripted_llm(GOOD) as llm:
         async with a_judge(service_url, llm) as judge:
             await take_one(judge)
-            assert await judge.queue.lease() is None
+            assert await judge.answers.queue.lease() is None
 
     (row,) = await verdicts(memory)
     assert (row.decision_id, row.name, row.num_value) == (decision_id, "quality", 0.75)
     assert (row.source_type, row.source_id) == ("LLM_JUDGE", "answer_quality@2")
     assert row.rationale == "It is right."
-    assert row.judge["rubric"]["sha256"] == judge.judge.rubric.sha256
+    assert row.judge["rubric"]["sha256"] == judge.answers.judge.rubric.sha256
     assert row.judge["model"] == "a-judge-2026"
     assert row.judge["usage"] == {"prompt_tokens": 100, "completion_tokens": 20, "cost": 0}
 
@@ -145,7 +145,7 @@ async def test_each_used_document_gets_its_verdict(memory: Memory, service_url: 
     with scripted_llm(think=useful_is_two_years) as llm:
         async with a_judge(service_url, llm, rubric="document_utility") as judge:
             await take_one(judge)
-            assert await judge.queue.lease() is None
+            assert await judge.answers.queue.lease() is None
 
     rows = await verdicts(memory)
     assert {(row.document, row.num_value) for row in rows} == {(2, 1.0), (0, 0.0)}
@@ -158,7 +158,7 @@ async def test_an_answer_that_claims_nothing_is_unobserved_and_not_asked_about_a
     with scripted_llm(Reply(text='{"claims": []}')) as llm:
         async with a_judge(service_url, llm, rubric="faithfulness") as judge:
             await take_one(judge)
-            assert await judge.queue.lease() is None
+            assert await judge.answers.queue.lease() is None
 
     (row,) = await verdicts(memory)
     assert row.num_value is None
@@ -260,7 +260,7 @@ async def test_an_answer_that_breaks_the_llm_again_and_again_ends_as_an_error(
                 await take_one(judge)
                 judge.outage.ended()  # other answers were judged meanwhile
                 await expire(memory, decision_id)
-            assert await judge.queue.lease() is None
+            assert await judge.answers.queue.lease() is None
 
     (row,) = await verdicts(memory)
     assert "status_500" in row.error["message"]
@@ -270,7 +270,7 @@ async def test_of_two_verdicts_on_one_answer_the_first_stands(memory: Memory, se
     decision_id = await answered(memory)
     with scripted_llm(Reply(text='{"score": 1}'), Reply(text='{"score": 0}')) as llm:
         async with a_judge(service_url, llm) as one, a_judge(service_url, llm) as other:
-            slow = await one.queue.lease()
+            slow = await one.answers.lease()
             await expire(memory, decision_id)
             await take_one(other)
             assert slow is not None
@@ -318,7 +318,7 @@ async def test_an_answer_that_speaks_to_its_grader_is_unobserved_and_costs_nothi
     with scripted_llm(GOOD) as llm:
         async with a_judge(service_url, llm) as judge:
             await take_one(judge)
-            assert await judge.queue.lease() is None
+            assert await judge.answers.queue.lease() is None
 
     (row,) = await verdicts(memory)
     assert llm.requests == []
@@ -406,7 +406,7 @@ async def test_a_judge_that_obeys_documents_is_stopped_by_its_breaker(
     with scripted_llm(think=obedient) as llm:
         async with a_judge(service_url, llm, probe_share=1) as judge:
             running = asyncio.create_task(judge.run())
-            await until(lambda: judge.checks.breaker.is_open)
+            await until(lambda: judge.answers.checks.breaker.is_open)
             posted = len(await verdicts(memory))
             asked = len(llm.requests)
             await asyncio.sleep(0.1)
@@ -449,11 +449,11 @@ async def test_a_judge_outlives_a_service_that_is_away(memory: Memory, service_u
     await answered(memory)
     with scripted_llm(GOOD) as llm:
         async with a_judge(service_url, llm) as judge:
-            away = judge.queue.client.base_url
-            judge.queue.client.base_url = httpx.URL("http://127.0.0.1:1")
+            away = judge.answers.queue.client.base_url
+            judge.answers.queue.client.base_url = httpx.URL("http://127.0.0.1:1")
             running = asyncio.create_task(judge.run())
             await until(lambda: judge.metrics.service_errors._value.get() > 1)
-            judge.queue.client.base_url = away
+            judge.answers.queue.client.base_url = away
             await until(lambda: judge.metrics.verdicts._value.get() == 1)
             running.cancel()
             await asyncio.wait({running})
@@ -505,7 +505,7 @@ async def test_more_money_goes_on_where_it_ended(memory: Memory, service_url: st
             assert (await lease_of(memory, decision_id)).error == "today's money is spent"
             assert judge._is_paused()
 
-            judge.judge.state._cap = 10**12
+            judge.answers.judge.state._cap = 10**12
             assert not judge._is_paused()
             await expire(memory, decision_id)
             await take_one(judge)

@@ -197,6 +197,7 @@ def test_a_gold_line_that_is_wrong_is_refused_by_its_number_before_anything_is_a
         ("id: a", "version: Field required"),
         ("{id: a, version: '1', name: n, instructions: i, more: 1}", "more: "),
         ("{id: a, version: '1', name: n, instructions: i, kind: documents}", "judges documents"),
+        ("{id: a, version: '1', name: n, instructions: i, kind: pair}", "compares two answers"),
     ],
 )
 def test_a_file_that_is_no_rubric_is_a_message(gold, tmp_path, text, told):

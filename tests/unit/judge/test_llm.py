@@ -30,7 +30,7 @@ async def opened(
 ) -> AsyncIterator[tuple[Llm, State]]:
     settings = JudgeSettings.model_validate(FIELDS | {"llm_url": llm.url} | changes)
     with State.opened(None, cap=cap) as state:
-        async with Llm.opened(settings, state, backoff=AT_ONCE) as asked:
+        async with Llm.opened(settings.llm, state, backoff=AT_ONCE) as asked:
             yield asked, state
 
 
@@ -69,6 +69,16 @@ async def test_parameters_are_added_and_taken_out():
     sent = llm.requests[0]
     assert (sent["max_completion_tokens"], sent["seed"], sent["temperature"]) == (70, 1, 0)
     assert "max_tokens" not in sent
+
+
+async def test_who_wants_prose_sends_no_schema():
+    with scripted_llm(Reply(status=400), Reply(text="fine")) as llm:
+        async with opened(llm) as (asked, _):
+            with pytest.raises(LlmFailed, match="status_400"):
+                await asked.ask(PROMPT)
+            await asked.ask(PROMPT)
+
+    assert ["response_format" in request for request in llm.requests] == [False, False]
 
 
 @pytest.mark.parametrize("status", [400, 422])
@@ -113,7 +123,7 @@ async def test_a_wait_that_the_api_asks_for_is_honoured():
     with scripted_llm(Reply(status=429, headers={"Retry-After": "7"}), Reply()) as llm:
         settings = JudgeSettings.model_validate({"llm_url": llm.url})
         with State.opened(None) as state:
-            async with Llm.opened(settings, state, backoff=Waits()) as waiting:
+            async with Llm.opened(settings.llm, state, backoff=Waits()) as waiting:
                 await waiting.ask(PROMPT, SCHEMA)
 
     assert asked == ["7"]

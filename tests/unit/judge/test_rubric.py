@@ -10,6 +10,7 @@ SHIPPED = {
     "correctness": (Kind.ANSWER, "correct"),
     "faithfulness": (Kind.CLAIMS, "faithfulness"),
     "document_utility": (Kind.DOCUMENTS, "utility"),
+    "pairwise": (Kind.PAIR, "preference"),
 }
 
 

@@ -54,6 +54,50 @@ def test_a_cap_needs_prices_and_a_memory(monkeypatch: pytest.MonkeyPatch):
     assert JudgeSettings().cap == 2_500_000_000_000
 
 
+def test_a_cap_holds_for_the_reader_whose_prices_have_to_be_said(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("RANKLOOP_JUDGE_DAILY_COST", "2.5")
+    monkeypatch.setenv("RANKLOOP_JUDGE_STATE", "judge.sqlite")
+    monkeypatch.setenv("RANKLOOP_JUDGE_LLM_PROMPT_PRICE", "0.15")
+    monkeypatch.setenv("RANKLOOP_JUDGE_READER_URL", "http://127.0.0.1:1/v1")
+    with pytest.raises(ValidationError, match="prices of the reader: 0 where it costs nothing"):
+        JudgeSettings()
+
+    monkeypatch.setenv("RANKLOOP_JUDGE_READER_PROMPT_PRICE", "0")
+    assert JudgeSettings().reader
+
+    monkeypatch.setenv("RANKLOOP_JUDGE_READER_COMPLETION_PRICE", "1")
+    monkeypatch.setenv("RANKLOOP_JUDGE_READER_PARAMS", '{"max_tokens": null}')
+    with pytest.raises(ValidationError, match="needs a limit of the reply's tokens"):
+        JudgeSettings()
+
+
+def test_the_reader_is_asked_as_the_settings_say_and_is_patient_as_the_judge(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    assert JudgeSettings().reader is None
+    monkeypatch.setenv("RANKLOOP_JUDGE_LLM_TIMEOUT_S", "7")
+    monkeypatch.setenv("RANKLOOP_JUDGE_LLM_MODEL", "a-judge")
+    monkeypatch.setenv("RANKLOOP_JUDGE_READER_URL", "http://127.0.0.1:1/v1")
+    monkeypatch.setenv("RANKLOOP_JUDGE_READER_MODEL", "the-apps")
+    monkeypatch.setenv("RANKLOOP_JUDGE_READER_PARAMS", '{"temperature": 0.7, "seed": 1}')
+
+    reader = JudgeSettings().reader
+
+    assert reader is not None
+    assert (reader.url, reader.model, reader.timeout_s) == ("http://127.0.0.1:1/v1", "the-apps", 7)
+    assert reader.params == {"temperature": 0.7, "max_tokens": 1024, "seed": 1}
+
+
+@pytest.mark.parametrize("name", ["LLM", "READER"])
+def test_an_address_with_a_password_names_where_the_key_belongs(
+    monkeypatch: pytest.MonkeyPatch, name: str
+):
+    monkeypatch.setenv(f"RANKLOOP_JUDGE_{name}_URL", "http://me:secret@127.0.0.1/v1")
+
+    with pytest.raises(ValidationError, match=f"the key is RANKLOOP_JUDGE_{name}_KEY"):
+        JudgeSettings()
+
+
 def test_what_goes_with_every_lease_is_what_the_settings_say(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("RANKLOOP_JUDGE_SETTLE_S", "60")
     monkeypatch.setenv("RANKLOOP_JUDGE_SAMPLING", '{"floor": 0.1, "canary": 0.5}')

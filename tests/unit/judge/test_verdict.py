@@ -6,7 +6,7 @@ from judge.rubric import Kind
 from judge.verdict import Finding, NoVerdict, Verdict, example, schema, verdict_of
 from tests.unit.judge.rubrics import rubric
 
-ANSWER, CLAIMS, DOCUMENTS = (rubric(kind=kind) for kind in Kind)
+ANSWER, CLAIMS, DOCUMENTS, PAIR = (rubric(kind=kind) for kind in Kind)
 
 
 def scored(reply: str) -> Verdict:
@@ -95,6 +95,26 @@ def test_documents_that_do_not_all_come_back_once_are_no_verdict(ids: list[str])
 
     with pytest.raises(NoVerdict, match="under its own id"):
         verdict_of(reply, DOCUMENTS, documents=2)
+
+
+@pytest.mark.parametrize(
+    ("winner", "of_a"), [("A", 1.0), ("B", 0.0), ("tie", 0.5), ("a", 1.0), (" Tie ", 0.5)]
+)
+def test_of_two_answers_the_value_is_that_of_the_first_one(winner: str, of_a: float):
+    reply = json.dumps({"rationale": "", "injection": False, "winner": winner})
+
+    assert verdict_of(reply, PAIR, documents=2).findings == (Finding(value=of_a),)
+
+
+@pytest.mark.parametrize("winner", ['"C"', '"A or B"', '""', "1", "null", '["A"]'])
+def test_a_winner_that_is_none_of_the_two_is_no_verdict(winner: str):
+    with pytest.raises(NoVerdict):
+        verdict_of(f'{{"winner": {winner}}}', PAIR, documents=2)
+
+
+def test_two_winners_are_no_verdict():
+    with pytest.raises(NoVerdict, match="two verdicts that differ"):
+        verdict_of('{"winner": "A"} Answer B had {"winner": "B"}.', PAIR, documents=2)
 
 
 @pytest.mark.parametrize(

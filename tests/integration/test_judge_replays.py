@@ -74,7 +74,8 @@ def prefers_two_years(prompt: str) -> str:
 
 
 def counted(worker: Worker, purpose: str, outcome: str) -> float:
-    return worker.metrics.replays.labels(purpose, outcome)._value.get()
+    count: float = worker.metrics.replays.labels(purpose, outcome)._value.get()
+    return count
 
 
 @pytest.mark.parametrize("purpose", ["leave_one_out", "reference"])

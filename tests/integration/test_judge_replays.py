@@ -291,6 +291,16 @@ async def test_a_judge_that_scores_no_answer_says_so(
     assert len(reader.requests) == answers
 
 
+async def test_an_answer_from_no_document_at_all_is_judged_too(service: ReplayService):
+    lease_id = service.ask([])
+    with scripted_llm(GOOD) as llm, scripted_llm(think=first_document) as reader:
+        async with a_worker(service, llm, reader) as worker:
+            await make_one(worker)
+
+    assert service.ended[lease_id].value == 0.75
+    assert "The documents do not say." in llm.requests[0]["messages"][1]["content"]
+
+
 async def test_claims_are_a_value_too(service: ReplayService):
     lease_id = service.ask([2, 0])
     claims = [{"claim": c, "supported": c != "b"} for c in "abcd"]

@@ -73,8 +73,8 @@ class JudgeSettings(BaseSettings):
     llm_completion_price: Decimal = Field(default=Decimal(0), ge=0)
     """Of a million tokens that it writes."""
     daily_cost: Decimal | None = Field(default=None, ge=0)
-    """Spent in a UTC day at most, replays included: before a call as much is set aside as it can cost, and nothing is leased while the
-    rest does not suffice. Needs the prices and `RANKLOOP_JUDGE_STATE`."""
+    """Spent in a UTC day at most, replays included: before a call as much is set aside as it can cost, and nothing is
+    leased while the rest does not suffice. Needs the prices and `RANKLOOP_JUDGE_STATE`."""
     state: Path | None = None
     """File that keeps what was spent and replied over restarts; judges of one machine may share it. Unset, a judge
     forgets both when it stops."""

@@ -74,7 +74,8 @@ def prefers_two_years(prompt: str) -> str:
 
 
 def counted(worker: Worker, purpose: str, outcome: str) -> float:
-    return worker.metrics.replays.labels(purpose, outcome)._value.get()
+    count: float = worker.metrics.replays.labels(purpose, outcome)._value.get()
+    return count
 
 
 @pytest.mark.parametrize("purpose", ["leave_one_out", "reference"])
@@ -288,6 +289,16 @@ async def test_a_judge_that_scores_no_answer_says_so(
 
     assert service.ended[lease_id].error == why
     assert len(reader.requests) == answers
+
+
+async def test_an_answer_from_no_document_at_all_is_judged_too(service: ReplayService):
+    lease_id = service.ask([])
+    with scripted_llm(GOOD) as llm, scripted_llm(think=first_document) as reader:
+        async with a_worker(service, llm, reader) as worker:
+            await make_one(worker)
+
+    assert service.ended[lease_id].value == 0.75
+    assert "The documents do not say." in llm.requests[0]["messages"][1]["content"]
 
 
 async def test_claims_are_a_value_too(service: ReplayService):

@@ -21,7 +21,7 @@ from tests.scripted_llm import Reply, ScriptedLlm, scripted_llm
 
 TEMPLATE = Template(text="{question}\n{documents}")
 FIELDS = {"llm_calls_per_minute": 60_000, "llm_attempts": 1, "reader_model": "the-apps"}
-PRICES = {"reader_prompt_price": Decimal(2), "reader_completion_price": Decimal(10)}
+PRICES: dict[str, Any] = {"reader_prompt_price": Decimal(2), "reader_completion_price": Decimal(10)}
 PAID = 100 * 2_000_000 + 20 * 10_000_000
 """For the 100 and 20 tokens that the scripted server counts, in picos."""
 

@@ -66,9 +66,8 @@ def first_text(connection, decision_id, order):
     offered = connection.execute(
         select(decisions.c.candidate_texts).where(decisions.c.decision_id == decision_id)
     ).scalar_one()
-    return connection.execute(
-        select(texts.c.body).where(texts.c.text_id == offered[order[0]])
-    ).scalar_one()
+    body = select(texts.c.body).where(texts.c.text_id == offered[order[0]])
+    return str(connection.execute(body).scalar_one())
 
 
 def says_what_it_read(prompt: str) -> str:

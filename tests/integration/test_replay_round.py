@@ -74,7 +74,7 @@ def says_what_it_read(prompt: str) -> str:
     """An LLM for both jobs: it answers with its first document, and prefers an answer with "new" in it."""
     answers = re.findall(r"begin answer ([AB]) \w+ ===\n(.*)\n", prompt)
     if not answers:
-        return re.findall(r"^\[1\] (.*)$", prompt, flags=re.MULTILINE)[0]
+        return str(re.findall(r"^\[1\] (.*)$", prompt, flags=re.MULTILINE)[0])
     new = [place for place, text in answers if "new" in text]
     winner = new[0] if len(new) == 1 else "tie"
     return json.dumps({"rationale": "It is new.", "injection": False, "winner": winner})

@@ -3,12 +3,12 @@
 What was asked, who has it and what came of it is one row.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Row, func, or_, select, update
+from sqlalchemy import Row, Select, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from contract.model_tables import replays
@@ -99,13 +99,7 @@ _ENDED: Final[Mapping[str, Any]] = {
 async def _waiting(connection: AsyncConnection, n: int, *, tenant: str) -> Sequence[Row[Any]]:
     """The first n, for us alone: those that another judge looks at are passed over."""
     statement = (
-        select(
-            replays.c.replay_id,
-            replays.c.decision_id,
-            replays.c.purpose,
-            replays.c.used,
-            replays.c.against,
-        )
+        select(replays)
         .where(
             replays.c.tenant == tenant,
             replays.c.done_at.is_(None),
@@ -125,23 +119,23 @@ async def _sources(
     connection: AsyncConnection, waiting: Sequence[Row[Any]], *, tenant: str
 ) -> dict[UUID, Row[Any]]:
     """The decisions that are still there, each with the ids of its texts."""
-    decision_ids = {row.decision_id for row in waiting}
-    statement = (
+    statement = _decisions({row.decision_id for row in waiting}, tenant=tenant)
+    return {row.decision_id: row for row in await connection.execute(statement)}
+
+
+def _decisions(decision_ids: Collection[UUID], *, tenant: str) -> Select[Any]:
+    # Said of each table, or the planner reads all its partitions.
+    answer = answers.c.decision_id.in_(decision_ids)
+    return (
         select(
             decisions.c.decision_id,
             decisions.c.query_text,
             decisions.c.candidate_texts,
             answers.c.reference_text,
         )
-        .outerjoin(
-            answers,
-            # Said of each table, or the planner reads all its partitions.
-            (answers.c.decision_id == decisions.c.decision_id)
-            & answers.c.decision_id.in_(decision_ids),
-        )
+        .outerjoin(answers, answer & (answers.c.decision_id == decisions.c.decision_id))
         .where(decisions.c.decision_id.in_(decision_ids), decisions.c.tenant == tenant)
     )
-    return {row.decision_id: row for row in await connection.execute(statement)}
 
 
 def _needed(row: Row[Any], source: Row[Any] | None) -> set[int | None]:

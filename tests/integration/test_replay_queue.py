@@ -1,5 +1,6 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -363,8 +364,9 @@ async def test_another_tenants_replay_is_as_none_at_all(memory: Memory):
     waiting = await asked(memory, tenant=theirs)
 
     replies = [
-        *(await tell(memory, each, value=0.5) for each in (lease_id, uuid4())),
-        *(await nack(memory, each) for each in (lease_id, uuid4())),
+        await said(memory, each)
+        for said in (partial(tell, value=0.5), nack)
+        for each in (lease_id, uuid4())
     ]
     tasks = await lease(memory)
 

@@ -184,7 +184,16 @@ replays = Table(
     ),
     Index(None, "lease_id"),
     Index(None, "run_id"),
-    Index("replays_waiting", "tenant", "asked_at", postgresql_where=text("done_at IS NULL")),
+    Index(
+        "replays_pairs_waiting",
+        *("tenant", "asked_at", "replay_id"),
+        postgresql_where=text("done_at IS NULL AND purpose = 'pair'"),
+    ),
+    Index(
+        "replays_waiting",
+        *("tenant", "asked_at", "replay_id"),
+        postgresql_where=text("done_at IS NULL AND purpose <> 'pair'"),
+    ),
 )
 
 quarantines = Table(

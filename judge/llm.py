@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 MINUTE_S: Final = 60.0
 TEMPLATE_TOKENS: Final = 64
 """More than any chat template puts around two messages."""
+CUT_OFF: Final = "length"
+"""Why a reply ended that was longer than it may be."""
 MAX_DETAIL: Final = 200
 SERVER_ERROR: Final = 500
 SURELY_AWAY: Final = frozenset(
@@ -179,7 +181,7 @@ class Llm:
             cost = self._billed(response.usage, reservation.cost)
             return Completion(
                 text=_text(response),
-                truncated=response.choices[0].finish_reason == "length",
+                truncated=response.choices[0].finish_reason == CUT_OFF,
                 model=(response.model or self.model)[:MAX_DETAIL],
                 usage=response.usage,
                 cost=cost,
@@ -265,6 +267,7 @@ def _text(response: _Response) -> str:
         raise LlmFailed("refused", "the model declined")
     if choice.finish_reason == "content_filter":
         raise LlmFailed("refused", "the provider's filter stopped it")
-    if not choice.message.content:
+    # Who thinks first may be cut off before the first word.
+    if not choice.message.content and choice.finish_reason != CUT_OFF:
         raise LlmFailed("malformed", "an empty reply")
-    return choice.message.content
+    return choice.message.content or ""

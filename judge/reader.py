@@ -54,7 +54,7 @@ class Reader:
         return self.outage.is_on or not self.llm.can_pay()
 
     async def answer(self, query: str, documents: Sequence[str]) -> Written:
-        """The same prompt gets the same answer, which is paid for once.
+        """The same prompt gets the same answer, or the same failure where that is none, which is paid for once.
 
         documents: in the order of the prompt.  Raises `CapReached` and `ReaderFailed`, also where an answer is cut off.
         """
@@ -64,21 +64,25 @@ class Reader:
         # Several candidates are compared with one champion at the same time.
         async with self._asking.setdefault(key, asyncio.Lock()):
             before = self.state.reply(key)
-            if before is not None:
-                return _written(Completion.model_validate_json(before), remembered=True)
-            try:
-                return await self._asked(chat, key)
-            except LlmFailed as failure:
-                raise ReaderFailed(failure, is_away=self.outage.saw(failure)) from failure
+            completion = (
+                await self._asked(chat, key)
+                if before is None
+                else Completion.model_validate_json(before)
+            )
+        try:
+            return _written(completion, remembered=before is not None)
+        except LlmFailed as failure:
+            raise ReaderFailed(failure, is_away=False) from failure
 
-    async def _asked(self, chat: Sequence[Message], key: bytes) -> Written:
-        completion = await self.llm.ask(chat)
+    async def _asked(self, chat: Sequence[Message], key: bytes) -> Completion:
+        """Kept, also where it will be refused: the next attempt would be told the same."""
+        try:
+            completion = await self.llm.ask(chat)
+        except LlmFailed as failure:
+            raise ReaderFailed(failure, is_away=self.outage.saw(failure)) from failure
         self.outage.ended()
-        if completion.truncated:
-            raise LlmFailed("truncated", "the answer was cut off")
-        written = _written(completion, remembered=False)
         self.state.keep(key, completion.model_dump_json())
-        return written
+        return completion
 
     def described(self) -> Mapping[str, Any]:
         """Who answered, and how: what an answer depends on."""
@@ -91,7 +95,9 @@ class Reader:
 
 
 def _written(completion: Completion, *, remembered: bool) -> Written:
-    """Without what the model thought aloud.  Raises `LlmFailed` where it never came to an answer."""
+    """Without what the model thought aloud.  Raises `LlmFailed` where it never came to an answer, or to its end."""
+    if completion.truncated:
+        raise LlmFailed("truncated", "the answer was cut off")
     text = completion.text.rpartition(THOUGHT)[2].strip()
     if not text:
         raise LlmFailed("malformed", "an empty answer")

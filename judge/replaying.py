@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 from uuid import UUID
 
-from judge.case import Case, Comparison
+from judge.case import Case, Comparison, Subject
 from judge.comparing import Preference, preferred
 from judge.metrics import Metrics
 from judge.opinions import Judge, Opinion, Suspected
@@ -110,10 +110,15 @@ class Replaying:
         if rubric.kind is Kind.DOCUMENTS:
             return Result.unobserved(f"the rubric {rubric.id} judges documents, and no answers")
         # Before anybody is paid.
-        self._judge.look_at(Case(query=self.replay.query, documents=read, answer=""))
+        self._judge.look_at(self._unanswered(read))
         if self.replay.against is None:
             return await self._judged(read)
         return await self._compared(read, self.replay.against)
+
+    def _unanswered(self, read: Sequence[str]) -> Subject:
+        if self.replay.against is None:
+            return Case(query=self.replay.query, documents=read, answer="")
+        return Comparison(query=self.replay.query, documents=read, answer="", rival="")
 
     async def _judged(self, read: Sequence[str]) -> Result:
         replay = self.replay
@@ -196,11 +201,12 @@ class Replaying:
         }
 
     def _usage(self) -> dict[str, float]:
-        """Of all calls together; what was remembered costs nothing again."""
+        """Of all calls together; what was remembered took none."""
+        calls = [each for each in self.paid if not each.remembered]
         return {
-            "prompt_tokens": sum(each.usage.prompt_tokens or 0 for each in self.paid),
-            "completion_tokens": sum(each.usage.completion_tokens or 0 for each in self.paid),
-            "cost": sum(each.cost for each in self.paid) / PICOS,
+            "prompt_tokens": sum(each.usage.prompt_tokens or 0 for each in calls),
+            "completion_tokens": sum(each.usage.completion_tokens or 0 for each in calls),
+            "cost": sum(each.cost for each in calls) / PICOS,
         }
 
 

@@ -26,6 +26,7 @@ from judge.state import PICOS
 PREFIX: Final = "RANKLOOP_JUDGE_"
 SHADOW: Final = "shadow"
 """The flag of a verdict that is to be seen and is no reward."""
+LLM_PRICES: Final = frozenset({"llm_prompt_price", "llm_completion_price"})
 READER_PRICES: Final = frozenset({"reader_prompt_price", "reader_completion_price"})
 
 
@@ -69,12 +70,14 @@ class JudgeSettings(BaseSettings):
     llm_calls_per_minute: float = Field(default=600, ge=1)
     """Calls that are begun in a minute at most, evenly spaced."""
     llm_prompt_price: Decimal = Field(default=Decimal(0), ge=0)
-    """Of a million tokens that the LLM reads, in any currency."""
+    """Of a million tokens that the LLM reads, in any currency. Where there is a cap one of the two prices has to be
+    set, if only to 0."""
     llm_completion_price: Decimal = Field(default=Decimal(0), ge=0)
     """Of a million tokens that it writes."""
     daily_cost: Decimal | None = Field(default=None, ge=0)
     """Spent in a UTC day at most, replays included: before a call as much is set aside as it can cost, and nothing is
-    leased while the rest does not suffice. Needs the prices and `RANKLOOP_JUDGE_STATE`."""
+    leased while the rest does not suffice. Needs the prices of all that is asked, one of them over 0, and
+    `RANKLOOP_JUDGE_STATE`."""
     state: Path | None = None
     """File that keeps what was spent and replied over restarts; judges of one machine may share it. Unset, a judge
     forgets both when it stops."""
@@ -94,7 +97,8 @@ class JudgeSettings(BaseSettings):
     """More parameters of each call, as JSON; null takes out one of ours, `temperature` or `max_tokens`. Timeout,
     attempts and calls in a minute are as for the judge's own LLM."""
     reader_prompt_price: Decimal = Field(default=Decimal(0), ge=0)
-    """Of a million tokens that it reads. Where there is a cap one of the two prices has to be set, if only to 0."""
+    """Of a million tokens that it reads. Where there is a cap one of the two prices has to be set here too, if only to
+    0."""
     reader_completion_price: Decimal = Field(default=Decimal(0), ge=0)
     """Of a million tokens that it writes."""
     pair_rubric: str = "pairwise"
@@ -186,14 +190,15 @@ class JudgeSettings(BaseSettings):
     def refuse_half_a_cap(self) -> Self:
         if self.daily_cost is None:
             return self
+        # One that is forgotten would be spent past the cap in silence.
+        asked = {"LLM": LLM_PRICES} | ({} if self.reader is None else {"reader": READER_PRICES})
+        for whose, prices in asked.items():
+            if self.model_fields_set.isdisjoint(prices):
+                message = f"RANKLOOP_JUDGE_DAILY_COST needs the prices of the {whose}: 0 where it costs nothing"
+                raise ValueError(message)
         priced = [endpoint for endpoint in self.endpoints if endpoint.has_price]
         if not priced:
-            raise ValueError("RANKLOOP_JUDGE_DAILY_COST needs the prices of the LLM")
-        # One that is forgotten would be spent past the cap in silence.
-        if self.reader is not None and self.model_fields_set.isdisjoint(READER_PRICES):
-            raise ValueError(
-                "RANKLOOP_JUDGE_DAILY_COST needs the prices of the reader: 0 where it costs nothing"
-            )
+            raise ValueError("RANKLOOP_JUDGE_DAILY_COST needs a price over 0")
         if not all(endpoint.completion_limit for endpoint in priced):
             raise ValueError("RANKLOOP_JUDGE_DAILY_COST needs a limit of the reply's tokens")
         if self.state is None:

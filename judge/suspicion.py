@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from judge.case import Subject
+from judge.case import Comparison, Subject
 
 _GRADER: Final = (
     r"\b(grader|grading|judge|evaluator|rater|reranker|ranking (model|system)|AI (assistant|model)"
@@ -40,6 +40,8 @@ _SIGNS: Final[Mapping[str, re.Pattern[str]]] = {
         r"|^=== (begin|end) (question|document|reference|answer)\b",
     }.items()
 }
+_OF_TWO: Final = frozenset({"names_the_winner"})
+"""Signs where two answers are compared. Where one is judged alone they are harmless: a quiz says "select answer B"."""
 _HIDDEN: Final = re.compile("[\u200b-\u200f\u2060-\u2064\ufeff\u00ad]|[\U000e0000-\U000e007f]")
 """Characters that no reader sees: taken out before looking, so that they hide no word."""
 
@@ -47,6 +49,9 @@ _HIDDEN: Final = re.compile("[\u200b-\u200f\u2060-\u2064\ufeff\u00ad]|[\U000e000
 def signs(case: Subject) -> frozenset[str]:
     """Which ways of speaking to a grader the documents or the answers show; none in most."""
     texts = [_HIDDEN.sub("", text) for text in (*case.documents, *case.answers.values())]
+    harmless = frozenset[str]() if isinstance(case, Comparison) else _OF_TWO
     return frozenset(
-        name for name, pattern in _SIGNS.items() if any(pattern.search(text) for text in texts)
+        name
+        for name, pattern in _SIGNS.items()
+        if name not in harmless and any(pattern.search(text) for text in texts)
     )

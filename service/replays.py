@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Row, Select, func, or_, select, update
+from sqlalchemy import ColumnElement, Row, Select, func, literal_column, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from contract.model_tables import replays
@@ -96,23 +96,38 @@ _ENDED: Final[Mapping[str, Any]] = {
 }
 
 
+# Written out, not sent as a parameter: a plan for any parameter cannot use an index of some rows.
+_A_PAIR: Final = literal_column(f"'{Purpose.PAIR}'")
+PAIRS: Final = replays.c.purpose == _A_PAIR
+OTHERS: Final = replays.c.purpose != _A_PAIR
+
+
 async def _waiting(connection: AsyncConnection, n: int, *, tenant: str) -> Sequence[Row[Any]]:
     """The first n, for us alone: those that another judge looks at are passed over."""
-    statement = (
+    # A round waits for its pairs.
+    pairs = (await connection.execute(_oldest(PAIRS, n, tenant=tenant))).all()
+    if len(pairs) == n:
+        return pairs
+    others = await connection.execute(_oldest(OTHERS, n - len(pairs), tenant=tenant))
+    return [*pairs, *others]
+
+
+def _oldest(which: ColumnElement[bool], n: int, *, tenant: str) -> Select[Any]:
+    """In the order of their index, so that no more of them are read than are passed over or taken."""
+    return (
         select(replays)
         .where(
+            which,
             replays.c.tenant == tenant,
             replays.c.done_at.is_(None),
             replays.c.asked_at > func.now() - interval(HORIZON_S),
             replays.c.attempts < MAX_ATTEMPTS,
             or_(replays.c.expires_at.is_(None), replays.c.expires_at <= func.clock_timestamp()),
         )
-        # A round waits for its pairs.
-        .order_by(replays.c.purpose != Purpose.PAIR, replays.c.asked_at, replays.c.replay_id)
+        .order_by(replays.c.asked_at, replays.c.replay_id)
         .limit(n)
         .with_for_update(skip_locked=True)
     )
-    return (await connection.execute(statement)).all()
 
 
 async def _sources(

@@ -22,6 +22,10 @@ RULES = {
     "end_in_a_transaction": "(done_at IS NULL) = (done_xid IS NULL)",
     "attempts_not_negative": "attempts >= 0",
 }
+WAITING = {
+    "replays_pairs_waiting": "purpose = 'pair'",
+    "replays_waiting": "purpose <> 'pair'",
+}
 
 
 def upgrade() -> None:
@@ -54,11 +58,12 @@ def upgrade() -> None:
     )
     op.create_index(op.f("replays_lease_id_idx"), "replays", ["lease_id"])
     op.create_index(op.f("replays_run_id_idx"), "replays", ["run_id"])
-    op.create_index(
-        op.f("replays_waiting"),
-        *("replays", ["tenant", "asked_at"]),
-        postgresql_where=sa.text("done_at IS NULL"),
-    )
+    for name, which in WAITING.items():
+        op.create_index(
+            op.f(name),
+            *("replays", ["tenant", "asked_at", "replay_id"]),
+            postgresql_where=sa.text(f"done_at IS NULL AND {which}"),
+        )
 
 
 def downgrade() -> None:

@@ -6,12 +6,12 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, func, insert, select, update
 
 from contract.model_tables import replays
 from contract.records import Candidate
 from contract.tables import decisions, texts
-from service.replays import NOT_KEPT
+from service.replays import NOT_KEPT, OTHERS, PAIRS, _oldest
 from tests.integration.conftest import Memory
 
 JUDGE = {"rubric": {"id": "pairwise", "version": "1"}, "mode": "pairwise", "model": "some-llm"}
@@ -141,6 +141,28 @@ async def test_pairs_come_first_and_then_the_oldest(memory: Memory):
 
     assert ids(some) == [first_pair, pair, base]
     assert ids(rest) == [older, old]
+
+
+@pytest.mark.parametrize(
+    ("which", "index"), [(PAIRS, "replays_pairs_waiting"), (OTHERS, "replays_waiting")]
+)
+async def test_an_index_has_what_waits_in_the_order_in_which_it_is_taken(
+    memory: Memory, which: ColumnElement[bool], index: str
+):
+    statement = _oldest(which, 1, tenant=memory.name)
+    sent = statement.compile(memory.engine.sync_engine)
+    compiled = statement.compile(memory.engine.sync_engine, compile_kwargs={"literal_binds": True})
+    async with memory.engine.begin() as connection:
+        # As for a table that is large.
+        for way in ("seqscan", "bitmapscan", "sort"):
+            await connection.exec_driver_sql(f"SET LOCAL enable_{way} = off")
+        rows = await connection.exec_driver_sql(f"EXPLAIN {compiled}")
+        plan = "\n".join(row[0] for row in rows)
+
+    assert f"Index Scan using {index} on replays" in plan
+    assert "Sort" not in plan
+    # A plan that serves any parameters knows it too.
+    assert "'pair'" in str(sent)
 
 
 async def test_what_was_asked_more_than_a_day_ago_is_not_made_any_more(memory: Memory):

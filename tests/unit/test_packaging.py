@@ -198,6 +198,23 @@ def test_compose_sets_what_a_process_understands(
     }
 
 
+def test_compose_hands_on_all_that_replays_take_and_changes_none_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    services = _compose()["services"]
+    trainer, judge = (services[name]["environment"] for name in ("trainer", "judge"))
+    asking = {"REPLAYS", "REPLAY_WAIT_S", "LEAVE_ONE_OUT", "REFERENCE"}
+    playing = {name.upper() for name in JudgeSettings.model_fields if name.startswith("reader_")}
+
+    assert {f"RANKLOOP_TRAINER_{name}" for name in asking} <= trainer.keys()
+    assert {f"RANKLOOP_JUDGE_{name}" for name in playing | {"PAIR_RUBRIC"}} <= judge.keys()
+    for name in trainer:
+        monkeypatch.setenv(name, _interpolated(trainer[name]))
+    understood, fields = TrainerSettings(), TrainerSettings.model_fields
+    for name in (f"trainer_{name.lower()}" for name in asking):
+        assert getattr(understood, name) == fields[name].default
+
+
 def test_compose_holds_no_secret_of_its_own() -> None:
     text = (ROOT / "docker-compose.yml").read_text()
 

@@ -199,10 +199,13 @@ async def test_a_reply_that_is_no_completion_is_named(said: bytes, kind: str):
     assert failure.value.kind == kind
 
 
-async def test_a_reply_that_was_cut_off_says_so():
-    cut = {"choices": [{"message": {"content": "{"}, "finish_reason": "length"}]}
+@pytest.mark.parametrize("text", ["{", "", None])
+async def test_a_reply_that_was_cut_off_says_so_also_before_the_first_word(text: str | None):
+    cut = {"choices": [{"message": {"content": text}, "finish_reason": "length"}]}
     with scripted_llm(Reply(body=json.dumps(cut).encode())) as llm:
         assert (await ask(llm)).truncated
+
+    assert len(llm.requests) == 1
 
 
 def bound(completion: int = 16) -> int:

@@ -124,17 +124,50 @@ def cut_off(text: str) -> Reply:
 
 
 @pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (cut_off("Two ye"), "truncated"),
+        (cut_off(""), "truncated"),
+        (Reply(text="<think>Hm.</think> "), "malformed"),
+    ],
+)
+async def test_what_is_no_answer_is_paid_for_once_and_fails_as_often_as_it_is_wanted(
+    tmp_path: Path, reply: Reply, kind: str
+):
+    spent = []
+    with scripted_llm(reply) as llm:
+        for _ in range(3):
+            async with a_reader(llm, path=tmp_path / "state", llm_attempts=3, **PRICES) as reader:
+                with pytest.raises(ReaderFailed, match=f"the reader: {kind}: ") as failed:
+                    await reader.answer("How long?", ["D"])
+                spent.append(reader.state.spent())
+
+            assert (failed.value.kind, failed.value.is_away) == (kind, False)
+
+    assert len(llm.requests) == 1
+    assert len(set(spent)) == 1
+
+
+async def test_a_failure_that_is_remembered_does_not_say_that_the_reader_is_back():
+    with scripted_llm(Reply(text=" "), Reply(status=429)) as llm:
+        async with a_reader(llm) as reader:
+            for question in ("How long?", "Where?", "How long?"):
+                with pytest.raises(ReaderFailed):
+                    await reader.answer(question, ["D"])
+
+            assert reader.is_paused
+
+
+@pytest.mark.parametrize(
     ("reply", "kind", "away"),
     [
-        (cut_off("Two ye"), "truncated", False),
-        (Reply(text="<think>Hm.</think> "), "malformed", False),
         (Reply(status=400), "status_400", False),
         (Reply(status=401), "status_401", True),
         (Reply(status=429), "status_429", True),
         (Reply(status=500), "status_500", False),
     ],
 )
-async def test_no_answer_is_told_by_its_kind_and_not_remembered(
+async def test_a_call_that_fails_is_told_by_its_kind_and_not_remembered(
     reply: Reply, kind: str, *, away: bool
 ):
     with scripted_llm(reply, Reply(text="Two years.")) as llm:

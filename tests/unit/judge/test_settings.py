@@ -54,6 +54,25 @@ def test_a_cap_needs_prices_and_a_memory(monkeypatch: pytest.MonkeyPatch):
     assert JudgeSettings().cap == 2_500_000_000_000
 
 
+@pytest.mark.parametrize(("priced", "forgotten"), [("LLM", "READER"), ("READER", "LLM")])
+def test_a_cap_of_two_needs_the_prices_of_both_and_one_over_0(
+    monkeypatch: pytest.MonkeyPatch, priced: str, forgotten: str
+):
+    monkeypatch.setenv("RANKLOOP_JUDGE_DAILY_COST", "2.5")
+    monkeypatch.setenv("RANKLOOP_JUDGE_STATE", "judge.sqlite")
+    monkeypatch.setenv("RANKLOOP_JUDGE_READER_URL", "http://127.0.0.1:1/v1")
+    monkeypatch.setenv(f"RANKLOOP_JUDGE_{priced}_COMPLETION_PRICE", "1")
+    with pytest.raises(ValidationError, match=f"(?i)prices of the {forgotten}: 0 where"):
+        JudgeSettings()
+
+    monkeypatch.setenv(f"RANKLOOP_JUDGE_{forgotten}_COMPLETION_PRICE", "0")
+    assert [endpoint.has_price for endpoint in JudgeSettings().endpoints].count(True) == 1
+
+    monkeypatch.setenv(f"RANKLOOP_JUDGE_{priced}_COMPLETION_PRICE", "0")
+    with pytest.raises(ValidationError, match="needs a price over 0"):
+        JudgeSettings()
+
+
 def test_a_cap_holds_for_the_reader_whose_prices_have_to_be_said(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("RANKLOOP_JUDGE_DAILY_COST", "2.5")
     monkeypatch.setenv("RANKLOOP_JUDGE_STATE", "judge.sqlite")

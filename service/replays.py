@@ -97,7 +97,7 @@ _ENDED: Final[Mapping[str, Any]] = {
 
 
 # Written out, not sent as a parameter: a plan for any parameter cannot use an index of some rows.
-_A_PAIR: Final = literal_column(f"'{Purpose.PAIR}'")
+_A_PAIR: Final[ColumnElement[str]] = literal_column(f"'{Purpose.PAIR}'")
 PAIRS: Final = replays.c.purpose == _A_PAIR
 OTHERS: Final = replays.c.purpose != _A_PAIR
 
@@ -105,11 +105,10 @@ OTHERS: Final = replays.c.purpose != _A_PAIR
 async def _waiting(connection: AsyncConnection, n: int, *, tenant: str) -> Sequence[Row[Any]]:
     """The first n, for us alone: those that another judge looks at are passed over."""
     # A round waits for its pairs.
-    pairs = (await connection.execute(_oldest(PAIRS, n, tenant=tenant))).all()
-    if len(pairs) == n:
-        return pairs
-    others = await connection.execute(_oldest(OTHERS, n - len(pairs), tenant=tenant))
-    return [*pairs, *others]
+    found = [*await connection.execute(_oldest(PAIRS, n, tenant=tenant))]
+    if left := n - len(found):
+        found += await connection.execute(_oldest(OTHERS, left, tenant=tenant))
+    return found
 
 
 def _oldest(which: ColumnElement[bool], n: int, *, tenant: str) -> Select[Any]:

@@ -43,10 +43,11 @@ def test_a_text_that_speaks_to_its_grader_is_noticed(text: str, sign: str):
 )
 def test_a_winner_is_named_only_where_two_are_compared(text: str):
     for documents, answer in ((["Fine.", text], "Yes."), (["Fine."], text)):
-        asked = {"query": "Q?", "documents": documents, "answer": answer}
+        alone = Case(query="Q?", documents=documents, answer=answer)
+        beside = Comparison(query="Q?", documents=documents, answer=answer, rival="No.")
 
-        assert signs(Comparison(**asked, rival="No.")) == {"names_the_winner"}
-        assert signs(Case(**asked)) == frozenset()
+        assert signs(alone) == frozenset()
+        assert signs(beside) == {"names_the_winner"}
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,7 @@ left out has nothing to do with what would have come of them.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
-from uuid import UUID
+from typing import Final
 
 import numpy as np
 from sqlalchemy import Connection
@@ -19,13 +18,11 @@ from trainer import replays
 from trainer.evidence import Scores
 from trainer.examples import Example
 from trainer.replay import Played
-from trainer.replays import Ask
+from trainer.replays import Ask, Key
 from trainer.splits import cluster
 
-Key: TypeAlias = tuple[UUID, tuple[int, ...], tuple[int, ...] | None]
-
 MAX_LACKING: Final = 0.1
-"""Share of pairs that may be without a verdict: those are not left out by chance."""
+"""Share of pairs that may be without a verdict because it came too late."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +65,8 @@ class Pairs:
         return [pair for pair in self.afforded if pair.is_changed]
 
     def played(self, connection: Connection) -> Played | None:
-        """1 for a pair that the candidate won, -1 for one that it lost; None where too many have no verdict."""
-        won = self._won(connection)
+        """By pair as `replays.compared`; None where too many are without a verdict."""
+        won = replays.compared(connection, [pair.decision.id for pair in self.changed])
         counted = [pair for pair in self.afforded if not pair.is_changed or pair.key in won]
         lacking = len(self.afforded) - len(counted)
         if lacking > MAX_LACKING * len(self.changed):
@@ -82,16 +79,6 @@ class Pairs:
             calls=len(self.changed),
             unasked=self.unasked + lacking,
         )
-
-    def _won(self, connection: Connection) -> dict[Key, float]:
-        """A verdict in [0, 1], as one in [-1, 1]."""
-        ids = [pair.decision.id for pair in self.changed]
-        found = replays.heard(connection, ids, [Purpose.PAIR])
-        return {
-            (decision_id, each.used, each.against): 2 * each.value - 1
-            for decision_id, judged in found.items()
-            for each in judged
-        }
 
 
 def pairs(examples: Iterable[Example], *, champion: Scores, candidate: Scores, most: int) -> Pairs:

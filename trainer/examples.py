@@ -128,7 +128,9 @@ def example(
         decision=decision,
         used=used,
         reward=reward["reward"],
-        credits=said or _missed(decision.choice.shown[:used].tolist(), again),
+        credits=said
+        if len(said) > 1
+        else _missed(decision.choice.shown[:used].tolist(), again) or said,
         cited=frozenset(row["citations"] or ()),
         query_sha256=row["query_sha256"],
         fresh=reward["first_rewarded"] >= xid_from,

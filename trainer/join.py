@@ -18,7 +18,7 @@ from contract import quarantine
 from contract.columns import Xid8, as_xid
 from contract.records import Feedback
 from contract.refusals import Refusal
-from contract.replays import Purpose, Replayed
+from contract.replays import Replayed
 from contract.rewards import RewardSpec, counted
 from contract.rewards import reward as reward_of
 from contract.tables import answers, decisions, rewards, texts
@@ -29,8 +29,6 @@ from trainer.rewards import columns, feedback_of, named
 MAX_QUARANTINED: Final = 0.01
 CHUNK: Final = 2_000
 """Decisions looked up in one statement."""
-TEACH: Final = (Purpose.LEAVE_ONE_OUT, Purpose.REFERENCE)
-"""Replays that say something of a decision; pairs are of two models."""
 
 
 class PropensitiesWrong(Refusal):
@@ -211,7 +209,7 @@ def _read(
     found = _decisions(connection, ids, bodies)
     said = feedback_of(connection, ids, before=window.xid_to)
     silenced = set(connection.scalars(quarantine.silenced(ids)))
-    again = replays.heard(connection, ids, TEACH, before=window.xid_to)
+    again = replays.heard(connection, ids, before=window.xid_to)
     for row in rows:
         yield _example(
             found.get(row["decision_id"]),

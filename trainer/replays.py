@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Final
+from typing import Final, TypeAlias
 from uuid import UUID, uuid4
 
 from sqlalchemy import ColumnElement, Connection, Row, func, select, update
@@ -22,7 +22,24 @@ from contract.tables import replays
 from trainer.evidence import Scores
 from trainer.examples import Example
 
+Key: TypeAlias = tuple[UUID, tuple[int, ...], tuple[int, ...]]
+"""Of a pair: decision, used and against."""
+
+CHUNK: Final = 2_000
+"""Decisions looked up in one statement."""
+LOST: Final = -1.0
 TOO_LATE: Final = "the round that asked waits no longer"
+
+_ANEW: Final = {
+    "attempts": 0,
+    "lease_id": None,
+    "expires_at": None,
+    "error": None,
+    "judge": None,
+    "done_at": None,
+    "done_xid": None,
+}
+"""Of a row, what was before it was asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,13 +68,17 @@ def leave_one_out(examples: Iterable[Example], *, share: float) -> Iterator[Ask]
 
 
 def reference(examples: Iterable[Example], base: Scores, *, share: float) -> Iterator[Ask]:
-    """For so large a share: the base's greedy order, as many of it as were used, unless those were it."""
+    """For so large a share: the base's greedy order, as many of it as were used.
+
+    Also where that is what was shown: a baseline that depended on what was shown would bias the gradient.
+    """
     for example in examples:
-        if not _is_drawn(example, Purpose.REFERENCE, share):
-            continue
-        order = first_used(example, base)
-        if order != _used(example):
-            yield Ask(decision=example.decision, purpose=Purpose.REFERENCE, used=order)
+        if _is_drawn(example, Purpose.REFERENCE, share):
+            yield Ask(
+                decision=example.decision,
+                purpose=Purpose.REFERENCE,
+                used=first_used(example, base),
+            )
 
 
 def first_used(example: Example, served: Scores) -> tuple[int, ...]:
@@ -69,14 +90,21 @@ def first_used(example: Example, served: Scores) -> tuple[int, ...]:
 
 
 def ask(connection: Connection, asks: Iterable[Ask], *, run_id: UUID | None = None) -> int:
-    """Returns how many are new: what was asked before is asked once.
+    """Returns how many are asked: what has a value has it, and what is open stays open.
 
-    run_id: the round that waits for them.
+    run_id: the round that waits for them. What ended without a value for an earlier one is asked again.
     """
     rows = [_row(each, run_id) for each in asks]
     if not rows:
         return 0
-    statement = insert(replays).on_conflict_do_nothing(constraint="replays_asked_once")
+    new = insert(replays)
+    statement = new.on_conflict_do_update(
+        constraint="replays_asked_once",
+        set_=_ANEW | {"run_id": new.excluded.run_id, "asked_at": func.now()},
+        where=new.excluded.run_id.is_not(None)
+        & replays.c.done_at.is_not(None)
+        & replays.c.value.is_(None),
+    )
     return len(connection.execute(statement.returning(replays.c.replay_id), rows).all())
 
 
@@ -97,23 +125,19 @@ def close(connection: Connection, run_id: UUID) -> int:
 
 
 def heard(
-    connection: Connection,
-    decision_ids: Sequence[UUID],
-    purposes: Sequence[Purpose],
-    *,
-    before: int | None = None,
+    connection: Connection, decision_ids: Sequence[UUID], *, before: int
 ) -> Mapping[UUID, list[Replayed]]:
-    """What came of them, by decision, without what a judge in quarantine said.
+    """What came of those that teach, by decision, without what a judge in quarantine said.
 
-    before: the transaction from which on nothing is read; None reads all.
+    before: the transaction from which on nothing is read.
     """
     statement = (
         select(replays)
         .where(
             replays.c.decision_id.in_(decision_ids),
-            replays.c.purpose.in_(purposes),
+            replays.c.purpose != Purpose.PAIR.value,
             replays.c.value.is_not(None),
-            *(() if before is None else (replays.c.done_xid < as_xid(before),)),
+            replays.c.done_xid < as_xid(before),
             replays.c.replay_id.not_in(quarantine.spoilt(decision_ids)),
         )
         .order_by(replays.c.decision_id, replays.c.replay_id)
@@ -123,6 +147,28 @@ def heard(
         decision_id: list(map(_replayed, group))
         for decision_id, group in groupby(rows, key=lambda row: row.decision_id)
     }
+
+
+def compared(connection: Connection, decision_ids: Sequence[UUID]) -> Mapping[Key, float]:
+    """What came of their pairs: 1 for one that was won, -1 for one that was lost, 0 for neither.
+
+    One that ended with an error is lost: what keeps an answer from being made or judged may be what the candidate
+    brought up, such as a document that speaks to the judge. Absent is what is open, too late or said in quarantine.
+    """
+    found: dict[Key, float] = {}
+    for start in range(0, len(decision_ids), CHUNK):
+        chunk = decision_ids[start : start + CHUNK]
+        statement = select(replays).where(
+            replays.c.decision_id.in_(chunk),
+            replays.c.purpose == Purpose.PAIR.value,
+            replays.c.done_at.is_not(None),
+            func.coalesce(replays.c.error, "") != TOO_LATE,
+            replays.c.replay_id.not_in(quarantine.spoilt(chunk)),
+        )
+        for row in connection.execute(statement):
+            key = (row.decision_id, tuple(row.used), tuple(row.against))
+            found[key] = LOST if row.value is None else 2 * row.value - 1
+    return found
 
 
 def _open(run_id: UUID) -> ColumnElement[bool]:

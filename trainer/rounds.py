@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 UNTIL: Final = "pairs_until"
 """Of a run's progress: how long it waits for the pairs that it asked for."""
+PAIRS: Final = "pairs_most"
+"""How many it might ask for of each candidate, whatever the settings say by now; 0 where it had none to ask for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +64,8 @@ def take_up(context: Context, run: Run, *, live: Live, token: int) -> Status:
         raise EpochMoved(f"{live.canary_version[:12]} is a canary since the round began")
     sides = _read(context, run)
     candidates = _candidates(context, run, sides)
-    if _has_asked(context, run, candidates, sides.gate):
+    run = _having_asked(context, run, candidates, sides.gate)
+    if _has_to_wait(context, run):
         return Status.RUNNING
     judgements = [_judged(context, run, each, candidates, sides.gate) for each in candidates]
     best = _best(judgements)
@@ -145,42 +148,46 @@ def is_waiting(connection: Connection, run: Run) -> bool:
     return replays.is_awaited(connection, run.id)
 
 
-def _has_asked(
+def _having_asked(
     context: Context, run: Run, candidates: Sequence[Candidate], examples: Sequence[Example]
-) -> bool:
-    """Asks the judge about those that could be promoted, once, where that is wanted.
-
-    What came of it is read when the round is taken up again; what has not come by then is taken back.
-    """
+) -> Run:
+    """Asks the judge about those that could be promoted, once, where that is wanted."""
     settings = context.settings
-    if UNTIL in run.progress:
-        with context.engine.begin() as connection:
-            late = replays.close(connection, run.id)
-        logger.info("round.answered run=%s late=%d", run.id, late)
-        return False
-    if not settings.trainer_replays:
-        return False
+    if UNTIL in run.progress or not settings.trainer_replays:
+        return run
     bench = _bench(context, run, examples, alpha=settings.trainer_alpha)
     asks = [
         pair.ask
         for candidate in candidates
         if judging.admitted(candidate, bench)[-1].answer is Answer.PASS
-        for pair in _pairs(context, bench, candidate).changed
+        for pair in _pairs(bench, candidate, most=settings.trainer_replays).changed
     ]
     until = datetime.now(UTC) + timedelta(seconds=settings.trainer_replay_wait_s)
+    noted = {UNTIL: until.isoformat(), PAIRS: settings.trainer_replays if asks else 0}
     with context.engine.begin() as connection:
         new = replays.ask(connection, asks, run_id=run.id)
-        runs.note(connection, run, {UNTIL: until.isoformat(), "pairs": len(asks)})
+        run = runs.note(connection, run, noted)
     logger.info("round.asks run=%s pairs=%d new=%d", run.id, len(asks), new)
-    return new > 0
+    return run
 
 
-def _pairs(context: Context, bench: Bench, candidate: Candidate) -> Pairs:
+def _has_to_wait(context: Context, run: Run) -> bool:
+    """What came is read when the round is taken up again; what has not come by then is taken back."""
+    with context.engine.begin() as connection:
+        if is_waiting(connection, run):
+            return True
+        late = replays.close(connection, run.id)
+    if late:
+        logger.warning("round.waited run=%s late=%d", run.id, late)
+    return False
+
+
+def _pairs(bench: Bench, candidate: Candidate, *, most: int) -> Pairs:
     return comparison.pairs(
         bench.examples,
         champion=bench.served(bench.champion),
         candidate=bench.served(candidate.version),
-        most=context.settings.trainer_replays,
+        most=most,
     )
 
 
@@ -211,8 +218,8 @@ def _judged(
         context.settings.trainer_alpha, round_number=spent + 1, candidates=len(candidates)
     )
     bench = _bench(context, run, examples, alpha=alpha)
-    if run.progress.get("pairs"):
-        bench = _with_pairs(context, bench, candidate)
+    if most := run.progress.get(PAIRS):
+        bench = _with_pairs(context, bench, candidate, most=most)
     verdicts = judging.verdicts(candidate, bench)
     with context.engine.begin() as connection:
         evaluations.record(connection, run, candidate.version, verdicts)
@@ -222,9 +229,9 @@ def _judged(
     return judgement
 
 
-def _with_pairs(context: Context, bench: Bench, candidate: Candidate) -> Bench:
-    """Too few came back: then it is as though none had been asked for."""
-    pairs = _pairs(context, bench, candidate)
+def _with_pairs(context: Context, bench: Bench, candidate: Candidate, *, most: int) -> Bench:
+    """Where too few came back it is as though none had been asked for."""
+    pairs = _pairs(bench, candidate, most=most)
     with context.engine.connect() as connection:
         played = pairs.played(connection)
     return bench if played is None else replace(bench, played={candidate.version: played})

@@ -125,7 +125,9 @@ class Worker:
         with self._engine.begin() as connection:
             run = runs.unfinished(connection, self._settings.line)
             if run is not None:
-                if rounds.is_waiting(connection, run):
+                # One that another epoch has overtaken ends at once, and takes back what it asked for.
+                is_current = (live.version, live.canary_version) == (run.champion, None)
+                if is_current and rounds.is_waiting(connection, run):
                     return None
                 return runs.attempt(connection, run)
             if live.canary_version is not None:  # Users are asked about one model at a time.

@@ -18,8 +18,13 @@ SECRET = b"a secret for tests"
 POLICY = Policy(epsilon=0.5, temperature=1.0)
 
 
-def decision(
-    connection: Connection,
+def decision(connection: Connection, **values: Any) -> UUID:
+    """One answered request: as `decision_row`."""
+    (decision_id,) = write_decisions(connection, [decision_row(**values)])
+    return decision_id
+
+
+def decision_row(
     *,
     query: str,
     documents: Sequence[str],
@@ -29,17 +34,14 @@ def decision(
     ago_s: float = 3600.0,
     rule: Policy = POLICY,
     **columns: Any,
-) -> UUID:
-    """One answered request, ranked by its rule; `columns` overwrite what would be stored."""
-    decision_id = ids.mint(
-        "default", secret=SECRET, now=datetime.now(UTC) - timedelta(seconds=ago_s)
-    )
+) -> dict[str, Any]:
+    """One answered request, ranked by its rule, with texts for their ids; `columns` overwrite what would be stored."""
     scores = np.array(logits, dtype=np.float64)
     choice = policy.choose(scores, rule, rng, top_n=top_n or len(documents))
-    query_text, *candidate_texts = _texts(connection, [query, *documents])
-    row = {
-        "decision_id": decision_id,
-        "query_text": query_text,
+    decided_at = datetime.now(UTC) - timedelta(seconds=ago_s)
+    return {
+        "decision_id": ids.mint("default", secret=SECRET, now=decided_at),
+        "query_text": query,
         "epoch": 1,
         "version": "base",
         "precision": "float32",
@@ -49,13 +51,27 @@ def decision(
         "temperature": rule.temperature,
         "sampled": min(rule.sampled, len(documents)),
         "max_fall": rule.max_fall,
-        "candidate_texts": candidate_texts,
+        "candidate_texts": list(documents),
         "logits": scores.tolist(),
         "shown": choice.shown.tolist(),
         "cum_log_propensity": choice.cum_log_propensity.tolist(),
-    }
-    connection.execute(insert(decisions).values(row | columns))
-    return decision_id
+    } | columns
+
+
+def write_decisions(connection: Connection, rows: Sequence[dict[str, Any]]) -> list[UUID]:
+    """Many at once: a round learns from hundreds."""
+    bodies = {text for row in rows for text in (row["query_text"], *row["candidate_texts"])}
+    text_ids = _text_ids(connection, sorted(bodies))
+    numbered = [
+        row
+        | {
+            "query_text": text_ids[row["query_text"]],
+            "candidate_texts": [text_ids[text] for text in row["candidate_texts"]],
+        }
+        for row in rows
+    ]
+    connection.execute(insert(decisions), numbered)
+    return [row["decision_id"] for row in rows]
 
 
 def shown(connection: Connection, decision_id: UUID) -> list[int]:
@@ -64,16 +80,25 @@ def shown(connection: Connection, decision_id: UUID) -> list[int]:
 
 
 def answer(connection: Connection, decision_id: UUID, **columns: Any) -> None:
-    row = {"decision_id": decision_id, "body_sha256": bytes(32)}
-    connection.execute(insert(answers).values(row | columns))
+    connection.execute(insert(answers).values(answer_row(decision_id, **columns)))
+
+
+def answer_row(decision_id: UUID, **columns: Any) -> dict[str, Any]:
+    return {"decision_id": decision_id, "body_sha256": bytes(32)} | columns
 
 
 def said(connection: Connection, decision_id: UUID, value: float | None, **columns: Any) -> UUID:
     """One row of feedback; None is a judge's error."""
-    feedback_id = uuid4()
-    row = {
+    row = said_row(decision_id, value, **columns)
+    connection.execute(insert(feedback).values(row))
+    feedback_id: UUID = row["feedback_id"]
+    return feedback_id
+
+
+def said_row(decision_id: UUID, value: float | None, **columns: Any) -> dict[str, Any]:
+    return {
         "decision_id": decision_id,
-        "feedback_id": feedback_id,
+        "feedback_id": uuid4(),
         "name": "reward",
         "value_type": None if value is None else "number",
         "num_value": value,
@@ -83,8 +108,6 @@ def said(connection: Connection, decision_id: UUID, value: float | None, **colum
         "idempotency_key": uuid4().hex,
         "body_sha256": bytes(32),
     } | columns
-    connection.execute(insert(feedback).values(row))
-    return feedback_id
 
 
 def rewarded(
@@ -102,17 +125,15 @@ def rewarded(
     connection.execute(insert(rewards).values(row | columns))
 
 
-def _texts(connection: Connection, bodies: Sequence[str]) -> list[int]:
-    """Their ids, in their order; known texts keep theirs."""
-    rows = {
-        hashlib.sha256(body.encode()).digest(): {"body": body, "n_chars": len(body)}
-        for body in bodies
-    }
-    new = upsert(texts).values([{"sha256": sha256} | row for sha256, row in rows.items()])
+def _text_ids(connection: Connection, bodies: Sequence[str]) -> dict[str, int]:
+    """By body; known texts keep theirs."""
+    sha256 = {body: hashlib.sha256(body.encode()).digest() for body in bodies}
+    new = upsert(texts)
     found = connection.execute(
         new.on_conflict_do_update(
             constraint="texts_tenant_sha256_key", set_={"sha256": new.excluded.sha256}
-        ).returning(texts.c.sha256, texts.c.text_id)
+        ).returning(texts.c.sha256, texts.c.text_id),
+        [{"sha256": sha256[body], "body": body, "n_chars": len(body)} for body in bodies],
     )
-    ids = {row.sha256: row.text_id for row in found}
-    return [ids[hashlib.sha256(body.encode()).digest()] for body in bodies]
+    text_ids = {row.sha256: row.text_id for row in found}
+    return {body: text_ids[sha256[body]] for body in bodies}

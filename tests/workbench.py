@@ -9,11 +9,12 @@ import numpy as np
 import redis
 import torch
 from pydantic import SecretStr
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, insert
 
 from contract.policy import Policy
 from contract.records import Candidate
 from contract.store import Store
+from contract.tables import answers, feedback
 from tests import logbook, trainees
 from trainer import register
 from trainer.candidates import Workshop
@@ -109,33 +110,33 @@ def traffic(
     rng = np.random.default_rng(seed)
     pool = [" ".join(rng.choice(trainees.WORDS, size=3)) for _ in range(documents or 0)]
     rule = Policy(epsilon=0.9, temperature=served.temperature)
+    decided, said = [], []
+    for number in range(decisions):
+        query = " ".join(rng.choice(trainees.WORDS, size=4))
+        offered = _offered(rng, pool)
+        row = logbook.decision_row(
+            query=query,
+            documents=offered,
+            logits=served.logits(query, [Candidate(text=text) for text in offered]).tolist(),
+            rng=rng,
+            rule=rule,
+            ago_s=ago_s - number / 100,
+            version=served.version,
+            precision=served.precision,
+        )
+        source = (number // 2 * (number % 2) if flooded else number) % sources
+        value = float(("new" in offered[row["shown"][0]]) is not (source < flipped))
+        decided.append(row)
+        said.append(
+            logbook.said_row(row["decision_id"], value, source_id=f"source-{source}"),
+        )
     with engine.begin() as connection:
-        for number in range(decisions):
-            query = " ".join(rng.choice(trainees.WORDS, size=4))
-            offered = (
-                [str(each) for each in rng.choice(pool, size=trainees.CANDIDATES, replace=False)]
-                if pool
-                else [
-                    " ".join(rng.choice(trainees.WORDS, size=3)) for _ in range(trainees.CANDIDATES)
-                ]
-            )
-            decision_id = logbook.decision(
-                connection,
-                query=query,
-                documents=offered,
-                logits=served.logits(query, [Candidate(text=text) for text in offered]).tolist(),
-                rng=rng,
-                rule=rule,
-                ago_s=ago_s - number / 100,
-                version=served.version,
-                precision=served.precision,
-            )
-            first = offered[logbook.shown(connection, decision_id)[0]]
-            source = (number // 2 * (number % 2) if flooded else number) % sources
-            logbook.answer(connection, decision_id, used_k=1)
-            logbook.said(
-                connection,
-                decision_id,
-                float(("new" in first) is not (source < flipped)),
-                source_id=f"source-{source}",
-            )
+        decision_ids = logbook.write_decisions(connection, decided)
+        connection.execute(insert(answers), [logbook.answer_row(i, used_k=1) for i in decision_ids])
+        connection.execute(insert(feedback), said)
+
+
+def _offered(rng: np.random.Generator, pool: list[str]) -> list[str]:
+    if pool:
+        return [str(each) for each in rng.choice(pool, size=trainees.CANDIDATES, replace=False)]
+    return [" ".join(rng.choice(trainees.WORDS, size=3)) for _ in range(trainees.CANDIDATES)]

@@ -21,7 +21,7 @@ from judge.settings import JudgeSettings
 from tests import logbook, serving, workbench
 from tests.scripted_llm import scripted_llm
 from tests.sockets import on_a_socket
-from trainer import join, rounds
+from trainer import join, rounds, runs
 from trainer import replays as replaying
 from trainer.candidates import Workshop
 from trainer.join import Window
@@ -182,41 +182,47 @@ def test_where_more_than_a_tenth_of_the_pairs_has_no_verdict_in_time_the_log_dec
     assert None not in {row.done_at for row in late}
 
 
-def test_a_pair_that_ended_with_an_error_is_lost(settings, served, engine):
-    workbench.traffic(engine, served, decisions=DECISIONS)
-
-    with workbench.worker(settings) as worker:
-        worker.step()
-        judge_pairs(engine)
-        with engine.begin() as connection:
-            end(connection, asked(engine)[0].replay_id, value=None, error="suspected injection")
-        worker.step()
-
-    told = verdicts(engine)["replay"]
-    won = [-1.0 if row.value is None else 2 * row.value - 1 for row in asked(engine)]
-    assert (told.detail["unasked"], told.detail["changed"]) == (0, len(won))
-    assert told.estimate == pytest.approx(sum(won) / told.n)
-
-
 def test_a_round_that_another_epoch_overtakes_ends_at_once_and_takes_back_what_it_asked(
-    settings, served, engine
+    settings, served, engine, rng
 ):
-    workbench.traffic(engine, served, decisions=DECISIONS)
+    with engine.begin() as connection:
+        _decided(connection, rng)
+    (example,) = _read(engine)
+    with engine.begin() as connection:
+        window = join.closed(connection, "default", RewardSpec())
+        run = runs.start(connection, window, champion="before", token=1, seed=0, config={})
+        runs.note(connection, run, {rounds.UNTIL: "9999-01-01T00:00:00+00:00"})
+        replaying.ask(connection, [_pair(example)], run_id=run.id)
 
     with workbench.worker(settings) as worker:
-        worker.step()
-        with engine.begin() as connection:
-            connection.execute(update(training_runs).values(champion="the one before"))
         assert worker.step() is Status.FAILED
 
     assert {row.error for row in asked(engine)} == {"the round that asked waits no longer"}
+
+
+def test_a_pair_is_won_lost_or_neither_and_one_that_ended_with_an_error_is_lost(engine, rng):
+    with engine.begin() as connection:
+        for _ in range(4):
+            _decided(connection, rng)
+    examples = _read(engine)
+    with engine.begin() as connection:
+        replaying.ask(connection, map(_pair, examples))
+        rows = {row.decision_id: row.replay_id for row in connection.execute(select(replays))}
+        ids = [example.decision.id for example in examples]
+        for decision_id, value in zip(ids, (1.0, 0.0, 0.5, None), strict=True):
+            error = "suspected injection" if value is None else None
+            end(connection, rows[decision_id], value=value, error=error)
+
+        came = replaying.compared(connection, ids)
+
+    assert [came[decision_id, (0,), (1,)] for decision_id in ids] == [1.0, -1.0, 0.0, -1.0]
 
 
 def test_what_came_too_late_for_one_round_is_asked_again_by_the_next(engine, rng):
     with engine.begin() as connection:
         decision_id = _decided(connection, rng)
     (example,) = _read(engine)
-    pair = Ask(decision=example.decision, purpose=Purpose.PAIR, used=(0,), against=(1,))
+    pair = _pair(example)
     first, second, third = uuid4(), uuid4(), uuid4()
 
     with engine.begin() as connection:
@@ -317,6 +323,10 @@ def test_a_judge_in_quarantine_is_not_heard_about_replays_either(engine, rng):
         )
 
     assert [example.reference for example in _read(engine)] == [None]
+
+
+def _pair(example):
+    return Ask(decision=example.decision, purpose=Purpose.PAIR, used=(0,), against=(1,))
 
 
 def _is_over(engine):

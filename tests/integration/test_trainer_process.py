@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from trainer.__main__ import main
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -56,9 +58,11 @@ def test_once_is_one_poll_even_without_a_model(environ):
     assert process.returncode == 0
 
 
-def test_a_misspelt_setting_is_refused_by_name(environ):
-    with start(environ | {"RANKLOOP_TRAINER_KLL": "1"}, "--once") as process:
-        output, _ = process.communicate()
+def test_a_misspelt_setting_is_refused_by_name(environ, monkeypatch, capsys):
+    for name, value in (environ | {"RANKLOOP_TRAINER_KLL": "1"}).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "argv", ["trainer", "--once"])
 
-    assert process.returncode == 2
-    assert "unknown settings: RANKLOOP_TRAINER_KLL" in output
+    assert main() == 2
+
+    assert "unknown settings: RANKLOOP_TRAINER_KLL" in capsys.readouterr().err

@@ -2,27 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID, uuid4
 
 from fastapi import FastAPI, HTTPException
-from pydantic import Field
 
-from service.schemas.feedback import Judge
 from service.schemas.judge import GivenBack
-from service.schemas.scalars import Note
-from service.schemas.strict import Strict
+from service.schemas.replays import ReplayResult
 
 TEXTS = {0: "One year.", 1: "Ask us.", 2: "Two years."}
-
-
-class Came(Strict):
-    """What came of a replay."""
-
-    value: Annotated[float, Field(ge=0, le=1)] | None = None
-    error: Note | None = None
-    rationale: Note | None = None
-    judge: Judge | None = None
 
 
 @dataclass(kw_only=True)
@@ -33,7 +21,7 @@ class ReplayService:
     answers: list[dict[str, Any]] = field(default_factory=list)
     leased: list[str] = field(default_factory=list)
     """`replay` or `answer`, in turn."""
-    ended: dict[UUID, Came] = field(default_factory=dict)
+    ended: dict[UUID, ReplayResult] = field(default_factory=dict)
     given_back: list[GivenBack] = field(default_factory=list)
     verdicts: list[dict[str, Any]] = field(default_factory=list)
     held: set[UUID] = field(default_factory=set)
@@ -108,7 +96,7 @@ class ReplayService:
         self.held.add(UUID(task["lease_id"]))
         return [task]
 
-    def _end(self, lease_id: UUID, came: Came) -> None:
+    def _end(self, lease_id: UUID, came: ReplayResult) -> None:
         self._let_go(lease_id)
         assert (came.value is None) != (came.error is None)
         self.ended[lease_id] = came

@@ -11,7 +11,7 @@ from contract import policy as serving
 from contract.plackett_luce import Positions
 from contract.policy import Choice, Policy
 from contract.records import Arm, Candidate, Decision, Feedback, Source
-from contract.replays import Purpose, Replayed
+from contract.replays import Purpose
 
 ROUNDING: Final = 1e-6
 """Nats by which a recomputed propensity may differ from the logged one."""
@@ -45,6 +45,17 @@ class Origin(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.tenant}/{self.type}:{self.id}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replayed:
+    """A decision's answer, made again."""
+
+    purpose: Purpose
+    used: tuple[int, ...]
+    """Request positions, in the order in which the LLM read them."""
+    value: float
+    """What it was worth, in [0, 1]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,12 +18,11 @@ from contract import quarantine
 from contract.columns import Xid8, as_xid
 from contract.records import Feedback
 from contract.refusals import Refusal
-from contract.replays import Replayed
 from contract.rewards import RewardSpec, counted
 from contract.rewards import reward as reward_of
 from contract.tables import answers, decisions, rewards, texts
 from trainer import replays
-from trainer.examples import Example, Skipped, example
+from trainer.examples import Example, Replayed, Skipped, example
 from trainer.rewards import columns, feedback_of, named
 
 MAX_QUARANTINED: Final = 0.01

@@ -1,7 +1,6 @@
 """Answers that the judge makes again from another order of the documents: what is asked for, and what came of it.
 
-Nothing is shown to users. The sidecar takes what is asked here from the service, as long as its budget
-lasts; whatever it never gets to is a reward that nobody gave.
+Nothing is shown to users. The judge takes what is asked here from the service, as long as its budget lasts.
 """
 
 import hashlib
@@ -17,10 +16,10 @@ from sqlalchemy.dialects.postgresql import insert
 from contract import plackett_luce, quarantine
 from contract.columns import as_xid
 from contract.records import Decision
-from contract.replays import Purpose, Replayed
+from contract.replays import Purpose
 from contract.tables import replays
 from trainer.evidence import Scores
-from trainer.examples import Example
+from trainer.examples import Example, Replayed
 
 Key: TypeAlias = tuple[UUID, tuple[int, ...], tuple[int, ...]]
 """Of a pair: decision, used and against."""
@@ -94,7 +93,9 @@ def ask(connection: Connection, asks: Iterable[Ask], *, run_id: UUID | None = No
 
     run_id: the round that waits for them. What ended without a value for an earlier one is asked again.
     """
-    rows = [_row(each, run_id) for each in asks]
+    # Two candidates may order a decision alike, and no statement may write a row twice.
+    once = {(each.decision.id, each.purpose, each.used, each.against): each for each in asks}
+    rows = [_row(each, run_id) for each in once.values()]
     if not rows:
         return 0
     new = insert(replays)
@@ -189,12 +190,7 @@ def _row(each: Ask, run_id: UUID | None) -> dict[str, object]:
 
 
 def _replayed(row: Row[tuple[object, ...]]) -> Replayed:
-    return Replayed(
-        purpose=Purpose(row.purpose),
-        used=tuple(row.used),
-        against=None if row.against is None else tuple(row.against),
-        value=row.value,
-    )
+    return Replayed(purpose=Purpose(row.purpose), used=tuple(row.used), value=row.value)
 
 
 def _used(example: Example) -> tuple[int, ...]:

@@ -153,17 +153,17 @@ def _having_asked(
 ) -> Run:
     """Asks the judge about those that could be promoted, once, where that is wanted."""
     settings = context.settings
-    if UNTIL in run.progress or not settings.trainer_replays:
+    if UNTIL in run.progress or not settings.trainer_pairs:
         return run
     bench = _bench(context, run, examples, alpha=settings.trainer_alpha)
     asks = [
         pair.ask
         for candidate in candidates
         if judging.admitted(candidate, bench)[-1].answer is Answer.PASS
-        for pair in _pairs(bench, candidate, most=settings.trainer_replays).changed
+        for pair in _pairs(bench, candidate, most=settings.trainer_pairs).changed
     ]
-    until = datetime.now(UTC) + timedelta(seconds=settings.trainer_replay_wait_s)
-    noted = {UNTIL: until.isoformat(), PAIRS: settings.trainer_replays if asks else 0}
+    until = datetime.now(UTC) + timedelta(seconds=settings.trainer_pairs_wait_s)
+    noted = {UNTIL: until.isoformat(), PAIRS: settings.trainer_pairs if asks else 0}
     with context.engine.begin() as connection:
         new = replays.ask(connection, asks, run_id=run.id)
         run = runs.note(connection, run, noted)
@@ -266,8 +266,9 @@ def _ask_about(context: Context, examples: Sequence[Example], *, precision: str)
             base = connection.execute(publication.base(settings.line)).scalar_one()
         served = context.workshop.served(base, precision)
         asks += replays.reference(examples, served, share=settings.trainer_reference)
-    with context.engine.begin() as connection:
-        replays.ask(connection, asks)
+    if asks:
+        with context.engine.begin() as connection:
+            replays.ask(connection, asks)
 
 
 def _finish(context: Context, run: Run, status: Status, *, produced: str | None = None) -> Status:

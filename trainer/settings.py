@@ -110,10 +110,10 @@ class TrainerSettings(BaseSettings):
 
     trainer_alpha: float = Field(default=0.05, gt=0, lt=0.5)
     """Chance of promoting a model that is no better, over all rounds against one champion."""
-    trainer_replays: int = Field(default=0, ge=0)
+    trainer_pairs: int = Field(default=0, ge=0)
     """Pairs of answers, the champion's and a candidate's, that a round may ask a judge with a reader for, for each
     candidate; the gate then goes by them and not by the log. 0 asks for none."""
-    trainer_replay_wait_s: float = Field(default=3600.0, ge=0)
+    trainer_pairs_wait_s: float = Field(default=3600.0, ge=0)
     """How long a round waits for them."""
     trainer_leave_one_out: float = Field(default=0.0, ge=0, le=1)
     """Share of the decisions that teach whose answer is made again without each of its documents, to credit them."""

@@ -34,7 +34,7 @@ RUBRIC = {"rubric": {"id": "pairwise", "version": "1"}}
 
 @pytest.fixture
 def settings(database_url, redis_url, tmp_path):
-    return workbench.settings(database_url, redis_url, tmp_path, trainer_replays=1_000)
+    return workbench.settings(database_url, redis_url, tmp_path, trainer_pairs=1_000)
 
 
 @pytest.fixture
@@ -99,12 +99,12 @@ async def play_all(service_url: str, llm_url: str) -> None:
             await worker.take(job)
 
 
-def judge_pairs(engine, *, only=None, prefers="new"):
-    """The answer from a document with that word is the better one."""
+def judge_pairs(engine, *, only=None):
+    """The answer from a document with "new" in it is the better one."""
     with engine.begin() as connection:
         for row in asked(engine)[:only]:
             ours, theirs = (
-                prefers in first_text(connection, row.decision_id, order)
+                "new" in first_text(connection, row.decision_id, order)
                 for order in (row.used, row.against)
             )
             end(connection, row.replay_id, value=(1 + ours - theirs) / 2)
@@ -226,7 +226,7 @@ def test_what_came_too_late_for_one_round_is_asked_again_by_the_next(engine, rng
     first, second, third = uuid4(), uuid4(), uuid4()
 
     with engine.begin() as connection:
-        assert replaying.ask(connection, [pair], run_id=first) == 1
+        assert replaying.ask(connection, [pair, pair], run_id=first) == 1
         assert replaying.close(connection, first) == 1
         assert replaying.compared(connection, [decision_id]) == {}
         assert replaying.ask(connection, [pair], run_id=second) == 1

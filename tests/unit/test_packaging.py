@@ -203,7 +203,7 @@ def test_compose_hands_on_all_that_replays_take_and_changes_none_of_it(
 ) -> None:
     services = _compose()["services"]
     trainer, judge = (services[name]["environment"] for name in ("trainer", "judge"))
-    asking = {"REPLAYS", "REPLAY_WAIT_S", "LEAVE_ONE_OUT", "REFERENCE"}
+    asking = {"PAIRS", "PAIRS_WAIT_S", "LEAVE_ONE_OUT", "REFERENCE"}
     playing = {name.upper() for name in JudgeSettings.model_fields if name.startswith("reader_")}
 
     assert {f"RANKLOOP_TRAINER_{name}" for name in asking} <= trainer.keys()

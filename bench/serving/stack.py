@@ -5,10 +5,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import httpx
 from sqlalchemy import Engine, create_engine
 
 from bench.stack import Served, databases, serve
+from contract.artifact import Manifest
 from contract.pointer import Live
 from contract.store import Store
 from tests import models
@@ -28,9 +31,30 @@ class Stack:
     engine: Engine
     stack: ExitStack
 
+    def precision(self) -> str:
+        """In which it serves."""
+        return str(self._serving()["precision"])
+
+    def epoch(self) -> int:
+        """Which promotion it serves."""
+        return int(self._serving()["epoch"])
+
+    def _serving(self) -> Mapping[str, Any]:
+        (line,) = httpx.get(f"{self.url}/info", trust_env=False).json()["serving"]
+        return dict(line)
+
+    def store(self, version: Path) -> Manifest:
+        """What must lie in the store before it is made live."""
+        Store(self.environ["RANKLOOP_ARTIFACTS_URL"]).put(version)
+        return models.manifest(version)
+
     def publish(self, version: Path) -> Live:
-        """Stores the version and makes it live: in Postgres first, then announced in Redis, as the trainer does."""
-        live = models.publish(self.engine, Store(self.environ["RANKLOOP_ARTIFACTS_URL"]), version)
+        """Stores the version and makes it live."""
+        return self.promote(self.store(version))
+
+    def promote(self, manifest: Manifest) -> Live:
+        """Makes a stored version live: in Postgres first, then announced in Redis, as the trainer does."""
+        live = models.promote(self.engine, manifest.version, manifest=manifest)
         models.announce(
             self.environ["RANKLOOP_REDIS_URL"],
             live,

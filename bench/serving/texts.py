@@ -7,7 +7,9 @@ import gzip
 import json
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -25,19 +27,22 @@ MOST_TOKENS: Final = 480
 PASSAGES: Final = 2_000
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Corpus:
+    text: str
+    spans: Sequence[tuple[int, int]]
+    """Of each token, in characters."""
+    queries: Sequence[str]
+
+
 class Texts:
     """An endless supply; the same seed gives the same texts."""
 
     def __init__(self, seed: int, data: Path | None) -> None:
         """data: a folder in the form of SQuAD's; without one, the texts are the handbook's."""
-        self._random = random.Random(seed)
-        folder = data or HANDBOOK
-        passages = [str(row["text"]) for row in _rows(folder, "passages")]
-        # Of all, not the first: a folder may be in the order of its subjects. The same ones for every seed.
-        chosen = random.Random(0).sample(passages, min(PASSAGES, len(passages)))
-        self._text = " ".join(chosen)
-        self._spans = minilm_tokenizer().encode(self._text, add_special_tokens=False).offsets
-        self._queries = [str(row["question"]) for row in _rows(folder, "questions")]
+        self._random = random.Random(seed)  # noqa: S311 -- a seeded draw, no secret
+        corpus = _corpus(data or HANDBOOK)
+        self._text, self._spans, self._queries = corpus.text, corpus.spans, corpus.queries
 
     def request(self, documents: int, tokens: int | None) -> tuple[str, list[str]]:
         """A query and so many documents of about so many tokens of MiniLM; None draws each one's length."""
@@ -63,6 +68,19 @@ def minilm_tokenizer() -> Tokenizer:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
+
+
+@cache
+def _corpus(folder: Path) -> _Corpus:
+    passages = [str(row["text"]) for row in _rows(folder, "passages")]
+    # Of all, not the first: a folder may be in the order of its subjects.
+    rng = random.Random(0)  # noqa: S311 -- a seeded draw, no secret
+    text = " ".join(rng.sample(passages, min(PASSAGES, len(passages))))
+    return _Corpus(
+        text=text,
+        spans=minilm_tokenizer().encode(text, add_special_tokens=False).offsets,
+        queries=[str(row["question"]) for row in _rows(folder, "questions")],
+    )
 
 
 def _rows(folder: Path, name: str) -> Iterator[dict[str, object]]:

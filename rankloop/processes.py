@@ -108,6 +108,10 @@ class RunningProgram:
         self._process = process
         self._grace_s = grace_s
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def exit_code(self) -> int | None:
         return self._process.poll()
 

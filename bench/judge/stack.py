@@ -14,6 +14,7 @@ from typing import IO, Final
 from sqlalchemy import Engine, create_engine
 
 from bench.compat import stack
+from bench.stack import serve
 from rankloop import leash
 
 STOP_S: Final = 30.0
@@ -38,7 +39,7 @@ def running() -> Iterator[Stack]:
     # Not a long path: sockets are in it.
     with tempfile.TemporaryDirectory(prefix="rl") as name, ExitStack() as open_:
         environ = stack.environment(Path(name), open_, max_length=MAX_LENGTH)
-        url = stack.serve(Path(name), open_, environ)
+        url = serve(Path(name), open_, environ).url
         engine = create_engine(environ["RANKLOOP_DATABASE_URL"])
         open_.callback(engine.dispose)
         yield Stack(url=url, engine=engine, environ=environ)

@@ -1,0 +1,170 @@
+"""`python -m bench.serving.memory`: whether the service keeps memory that it should give back.
+
+Requests of every shape, with swaps among them: 200,000 on a model of one layer, where everything around the model is
+asked most often, and 10,000 on the real one. Memory is read between requests, once a swap is over and what it retired
+was given back; the slope is what it grows by, after a warm-up, in MiB for 100,000 requests.
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+
+from bench.serving import results, stack, versions
+from bench.serving.measures import line
+from bench.serving.stack import Stack
+from bench.serving.traffic import Anything, Closed, Generator, Outcome, generator
+from bench.serving.versions import Twins
+
+logger = logging.getLogger("bench.serving.memory")
+
+CALLERS: Final = 4
+SWAPS: Final = 50
+WARM_UP: Final = 0.2
+"""Share of the samples that no slope is of: caches fill meanwhile."""
+POLL_S: Final = 1.0
+"""How often the service looks for what to give back: five seconds are usual, and would only be waited for here."""
+SETTLING_S: Final = 3 * POLL_S
+SERVED_S: Final = 120.0
+MIB: Final = 2**20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """The service's memory in MiB after so many requests."""
+
+    requests: int
+    rss: float
+    """Resident."""
+    pss: float
+    """The same, where a page that n processes share counts as an nth."""
+    anonymous: float
+    """Of the resident: what no file is behind, so what it allocated itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How many requests, of what shapes."""
+
+    requests: int
+    shape: Anything
+
+
+def measure(
+    twins: Twins, plan: Plan, asking: Generator, *, precision: str, data: Path | None
+) -> dict[str, Any]:
+    settings = {"RANKLOOP_SERVICE_POLL_S": str(POLL_S)}
+    with stack.running(twins.first, precision=precision, settings=settings) as service:
+        manifests = [service.store(version) for version in (twins.second, twins.first)]
+        samples, failed, took_s = [], 0, 0.0
+        for number in range(SWAPS):
+            served = service.promote(manifests[number % 2])
+            outcome = _ask(service, asking, plan, number=number, data=data)
+            failed += sum(not answer.ok for answer in outcome.answers)
+            took_s += outcome.seconds
+            _settle(service, served.epoch)
+            samples.append(_sample(service.pid, requests=(number + 1) * (plan.requests // SWAPS)))
+            logger.info("%s", samples[-1])
+        return {
+            "precision": service.precision(),
+            "requests": samples[-1].requests,
+            "failed": failed,
+            "requests_per_s": round(samples[-1].requests / took_s, 1),
+            "swaps": SWAPS,
+            "shape": asdict(plan.shape),
+            **_slopes(samples),
+            "peak_rss_mib": _peak_mib(service.pid),
+            "samples": [asdict(sample) for sample in samples],
+        }
+
+
+def _ask(
+    service: Stack, asking: Generator, plan: Plan, *, number: int, data: Path | None
+) -> Outcome:
+    asked = Closed(
+        shape=plan.shape,
+        callers=CALLERS,
+        requests=plan.requests // SWAPS,
+        seed=number,
+        data=data,
+    )
+    return asking.start_closed([service.url], asked).result()
+
+
+def _settle(service: Stack, epoch: int) -> None:
+    """Until that epoch is served, and what it retired was given back."""
+    deadline = time.monotonic() + SERVED_S
+    while service.epoch() != epoch:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"epoch {epoch} was not served within {SERVED_S:.0f} s")
+        time.sleep(0.1)
+    time.sleep(SETTLING_S)
+
+
+def _sample(pid: int, *, requests: int) -> Sample:
+    process = psutil.Process(pid)
+    full = process.memory_full_info()
+    return Sample(
+        requests=requests,
+        rss=round(full.rss / MIB, 2),
+        pss=round(getattr(full, "pss", 0) / MIB, 2),
+        anonymous=round(_status_mib(pid, "RssAnon"), 2),
+    )
+
+
+def _slopes(samples: Sequence[Sample]) -> dict[str, Any]:
+    """MiB for 100,000 requests, each with its standard error."""
+    warm = samples[round(WARM_UP * len(samples)) :]
+    found = {}
+    for name in ("rss", "anonymous"):
+        fitted = line(
+            [sample.requests / 1e5 for sample in warm], [getattr(sample, name) for sample in warm]
+        )
+        found[f"{name}_slope_mib_per_100k"] = round(fitted.slope, 3)
+        found[f"{name}_slope_standard_error"] = round(fitted.standard_error, 3)
+    return found
+
+
+def _peak_mib(pid: int) -> float:
+    """The most that was ever resident, as the kernel counts it."""
+    return round(_status_mib(pid, "VmHWM"), 1)
+
+
+def _status_mib(pid: int, name: str) -> float:
+    """A field of Linux's process status."""
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+    return next(int(each.split()[1]) / 1024 for each in lines if each.startswith(f"{name}:"))
+
+
+def main() -> None:
+    parser = results.parser(__doc__)
+    parser.add_argument("--requests", type=int, default=200_000, help="on the model of one layer")
+    parser.add_argument("--real-requests", type=int, default=10_000, help="on the real model")
+    arguments = parser.parse_args()
+    plans = {
+        "one_layer": (
+            versions.one_layer(),
+            Plan(requests=arguments.requests, shape=Anything(most_documents=8, most_tokens=256)),
+        ),
+        "real": (
+            versions.real(),
+            Plan(requests=arguments.real_requests, shape=Anything(most_documents=8)),
+        ),
+    }
+    found = {}
+    with generator() as asking:
+        for name, (twins, plan) in plans.items():
+            if plan.requests:
+                found[name] = measure(
+                    twins, plan, asking, precision=arguments.precision, data=arguments.data
+                )
+                logger.info("%s %s", name, {k: v for k, v in found[name].items() if k != "samples"})
+    results.write("memory", found, folder=arguments.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""What every bench here takes from its command line, and where its results go."""
+
+import argparse
+import json
+import logging
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import onnxruntime
+import psutil
+
+from contract import environment
+
+ROOT: Final = Path(__file__).parents[2]
+FOLDER: Final = ROOT / "bench" / "results" / "serving"
+SQUAD: Final = ROOT.parent / "shared" / "data" / "squad"
+"""Where it lies beside a checkout."""
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(description=description)
+    made.add_argument(
+        "--data",
+        type=Path,
+        default=SQUAD if SQUAD.is_dir() else None,
+        help="a folder in the form of SQuAD's; without one, the texts are the handbook's",
+    )
+    made.add_argument("--precision", default="auto", choices=["auto", "float32", "int8"])
+    made.add_argument("--out", type=Path, default=FOLDER, help="the folder of the results")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    return made
+
+
+def write(name: str, found: Mapping[str, Any], *, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    whole = {"machine": machine(), **found}
+    (folder / f"{name}.json").write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers are of."""
+    return {
+        "at": datetime.now(UTC).isoformat(timespec="minutes"),
+        "cores": environment.cores(),
+        "cpu": _cpu(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "onnxruntime": onnxruntime.__version__,
+        "python": platform.python_version(),
+        "load_before": round(os.getloadavg()[0], 2),
+    }
+
+
+@contextmanager
+def cores_used(pid: int) -> Iterator[Callable[[], float]]:
+    """How many cores a process took on average, its children included, from here to the end."""
+    process = psutil.Process(pid)
+    before, started_at = _cpu_s(process), time.monotonic()
+    found: list[float] = []
+    yield lambda: found[0]
+    found.append((_cpu_s(process) - before) / (time.monotonic() - started_at))
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    return float(sum(process.cpu_times()[:4]))
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "")

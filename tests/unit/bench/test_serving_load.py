@@ -1,0 +1,168 @@
+import asyncio
+import json
+import math
+import time
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+
+from bench.serving import measures, swaps
+from bench.serving.scaling import cost_of_a_million
+from bench.serving.traffic import FAILED, Answer, Call, Client, Open
+
+ANSWER = Answer(
+    at_s=0.0,
+    documents=10,
+    status=200,
+    latency_s=0.1,
+    late_s=0.0,
+    retry_after_s=None,
+    version="a",
+    reply=b"",
+)
+OPEN = Open(small_per_s=5.0, large_per_s=0.0, seconds=100.0, arrivals=1, texts=1, data=None)
+
+
+def test_a_percentile_is_the_least_value_that_so_many_do_not_exceed():
+    values = [float(value) for value in range(1, 201)]
+
+    assert measures.percentile(values, 0.99) == 198.0
+    assert measures.percentile(values, 0.5) == 100.0
+    assert measures.percentile([3.0], 0.99) == 3.0
+    assert math.isnan(measures.percentile([], 0.5))
+
+
+async def test_latency_counts_from_when_a_request_was_due_however_late_it_was_sent():
+    async with await asyncio.start_server(
+        _answering(200, "x-rankloop-version: v"), "127.0.0.1"
+    ) as server:
+        client = Client(_url(server), keep=True)
+
+        answer = await client.answer(
+            Call(at_s=0.4, documents=3, body=b"{}"), began_at=time.monotonic() - 1.0
+        )
+
+        client.close()
+    assert answer.late_s == pytest.approx(0.6, abs=0.2)
+    assert answer.latency_s >= answer.late_s
+    assert (answer.status, answer.version, answer.reply) == (200, "v", b"{}")
+
+
+async def test_a_refusal_says_when_to_come_again():
+    async with await asyncio.start_server(_answering(429, "retry-after: 7"), "127.0.0.1") as server:
+        client = Client(_url(server), keep=False)
+
+        answer = await client.answer(
+            Call(at_s=0, documents=3, body=b"{}"), began_at=time.monotonic()
+        )
+
+        client.close()
+    assert (answer.status, answer.retry_after_s, answer.ok) == (429, 7, False)
+
+
+async def test_who_gets_no_answer_has_failed():
+    async with await asyncio.start_server(_answering(200, ""), "127.0.0.1") as server:
+        url = _url(server)
+
+    answer = await Client(url, keep=False).answer(
+        Call(at_s=0, documents=3, body=b"{}"), began_at=time.monotonic()
+    )
+
+    assert answer.status == FAILED
+
+
+def test_small_requests_come_at_the_same_moments_whether_or_not_large_ones_do():
+    beside = replace(OPEN, large_per_s=1.0)
+
+    assert list(OPEN._due("small", 5.0)) == list(beside._due("small", 5.0))
+    assert list(OPEN._due("large", 0.0)) == []
+
+
+def test_arrivals_are_poisson():
+    due = list(replace(OPEN, seconds=10_000.0)._due("small", 5.0))
+
+    # 50,000 expected with a deviation of 224; a gap is exponential, so its deviation is its mean.
+    assert len(due) == pytest.approx(50_000, abs=5 * 224)
+    gaps = [after - before for before, after in pairwise(due)]
+    mean = sum(gaps) / len(gaps)
+    deviation = math.sqrt(sum((gap - mean) ** 2 for gap in gaps) / len(gaps))
+    assert deviation == pytest.approx(mean, rel=0.03)
+
+
+def test_what_is_answered_counts_when_the_answer_comes_and_refusals_never():
+    answers = [
+        replace(ANSWER, at_s=0.0, latency_s=4.0),  # before
+        replace(ANSWER, at_s=0.0, latency_s=5.0, documents=200),
+        replace(ANSWER, at_s=7.0, latency_s=0.5, documents=200, status=429),
+        replace(ANSWER, at_s=9.0, latency_s=1.0),  # after
+    ]
+
+    assert measures.documents_per_s(answers, since_s=5.0, until_s=10.0) == 200 / 5
+
+
+def test_a_line_is_the_one_of_least_squares():
+    exact = measures.line([0, 1, 2], [1, 3, 5])
+    bent = measures.line([0, 1, 2], [0, 1, 0])
+
+    assert (exact.slope, exact.standard_error) == (2.0, 0.0)
+    # Residuals -1/3, 2/3, -1/3: their squares sum to 2/3, over one degree of freedom and a spread of 2.
+    assert bent.slope == 0.0
+    assert bent.standard_error == pytest.approx(math.sqrt(2 / 3 / 1 / 2))
+
+
+@pytest.mark.parametrize(
+    ("named", "header", "scores", "whole"),
+    [
+        ("a", "a", [-3.0, 5.0], True),
+        ("b", "b", [61.0, 70.0], True),
+        ("a", "a", [-3.0, 70.0], False),  # two versions in one answer
+        ("b", "b", [-3.0, 5.0], False),  # another one than it says
+        ("b", "a", [61.0, 70.0], False),
+    ],
+)
+def test_every_score_says_whose_it_is(named, header, scores, whole):
+    reply = {"meta": {"version": named}, "results": [{"model_score": score} for score in scores]}
+    answer = replace(ANSWER, version=header, reply=json.dumps(reply).encode())
+
+    found = measures.is_of_one_version(answer, lambda logit: "b" if logit > 32 else "a")
+
+    assert found == whole
+
+
+def test_near_a_swap_is_from_its_publication_on():
+    answers = [replace(ANSWER, at_s=at_s) for at_s in (99.9, 100.0, 109.9, 110.0, 123.9, 124.0)]
+
+    near, far = swaps._cycle(answers, 100.0, every_s=24.0)
+
+    assert [answer.at_s for answer in near] == [100.0, 109.9]
+    assert [answer.at_s for answer in far] == [110.0, 123.9]
+
+
+def test_a_million_documents_cost_every_core_for_as_long_as_they_take():
+    # 100 a second: 10,000 s of two cores, 20,000 / 3600 core-hours at 0.036.
+    assert cost_of_a_million(100.0, cores=2, price=0.036) == pytest.approx(0.2)
+
+
+def test_a_service_says_how_long_each_swap_took(tmp_path):
+    log = tmp_path / "log"
+    log.write_text(
+        "swap.served line=default epoch=1 version=a in_s=2.45\nswap.healed line=default\n"
+    )
+
+    assert swaps.served_in_s(log) == [2.45]
+
+
+def _answering(status, header):
+    async def answer(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        extra = f"{header}\r\n" if header else ""
+        writer.write(f"HTTP/1.1 {status} X\r\n{extra}content-length: 2\r\n\r\n{{}}".encode())
+        await writer.drain()
+        writer.close()
+
+    return answer
+
+
+def _url(server):
+    return f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"

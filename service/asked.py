@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 
@@ -39,6 +40,8 @@ class Asked:
     """Whether it is a decision to remember at all."""
     request_key: str | None = None
     """The caller's Idempotency-Key."""
+    waits_until: float = math.inf
+    """When the caller gives up, of `time.perf_counter`, where something says so."""
 
 
 def fingerprint(asked: Asked) -> bytes:

@@ -1,25 +1,27 @@
-"""One thread feeds the device: micro-batches of like lengths, and every request in its turn.
+"""One thread feeds the device: micro-batches of like lengths, of the request that is due first.
 
-A request's pairs are sorted by length and run longest first, in batches under a budget of padded tokens. Each turn
-belongs to the next request of the ring, so that a large one does not block a small one; room that it leaves is filled
-with pairs of others that are nearly as long. Nothing waits for company. Requests that were cancelled are dropped.
+A request's pairs are sorted by length and run longest first, in batches under a budget of padded tokens. Each batch
+belongs to the request that is due first, so that a large one does not block a small one; room that it leaves is filled
+with pairs of others that are nearly as long. Nothing waits for company. Requests that were cancelled are dropped, and a
+run that nobody waits for any more is ended.
 """
 
 import asyncio
 import threading
 import time
-from bisect import bisect_left, bisect_right
-from collections import deque
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, Protocol, Self
 
 import numpy as np
+import onnxruntime
 from numpy.typing import NDArray
 
 from contract.tokens import Pair
+from service import backlog
+from service.backlog import Pace, Ticket
 from service.errors import Overloaded
 from service.metrics import Metrics
 
@@ -36,7 +38,10 @@ class Scores(Protocol):
     def one_by_one(self) -> bool: ...
 
     def logits(
-        self, pairs: Sequence[Pair], first_stage: NDArray[np.float32]
+        self,
+        pairs: Sequence[Pair],
+        first_stage: NDArray[np.float32],
+        run_options: onnxruntime.RunOptions | None = None,
     ) -> NDArray[np.float64]: ...
 
 
@@ -58,6 +63,7 @@ class Job:
     pairs: Sequence[Pair]
     first_stage: NDArray[np.float32]
     """(n, 3), one row for each pair."""
+    ticket: Ticket
     future: "Future[Scored]" = field(default_factory=Future)
     queued_at: float = field(default_factory=time.perf_counter)
     started_at: float | None = None
@@ -68,17 +74,17 @@ class Job:
     logits: NDArray[np.float64] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.waiting = sorted(range(len(self.pairs)), key=self._length)
+        self.waiting = sorted(range(len(self.pairs)), key=self.length)
         self.unscored = len(self.pairs)
         self.logits = np.empty(len(self.pairs))
 
-    def _length(self, index: int) -> int:
+    def length(self, index: int) -> int:
         return len(self.pairs[index].ids)
 
     @property
     def longest(self) -> int:
         """Tokens of the longest waiting pair."""
-        return self._length(self.waiting[-1])
+        return self.length(self.waiting[-1])
 
     def scored(self) -> Scored:
         queue_s = (self.started_at or self.queued_at) - self.queued_at
@@ -86,8 +92,8 @@ class Job:
 
     def take(self, room: int, *, at_least: float = 0, at_most: float = float("inf")) -> list[int]:
         """Removes the longest waiting pairs within bounds, `room` of them at most."""
-        end = bisect_right(self.waiting, at_most, key=self._length)
-        start = max(bisect_left(self.waiting, at_least, key=self._length), end - room)
+        end = bisect_right(self.waiting, at_most, key=self.length)
+        start = max(bisect_left(self.waiting, at_least, key=self.length), end - room)
         taken = self.waiting[start:end]
         del self.waiting[start:end]
         return taken
@@ -96,34 +102,63 @@ class Job:
 Batch = list[tuple[Job, int]]
 
 
-def next_batch(ring: deque[Job], *, budget_tokens: int) -> Batch:
-    """Takes the next run from the ring of waiting jobs, and moves its owner to the end.
+def due(job: Job) -> float:
+    """What waiting jobs are ordered by."""
+    return job.ticket.due_at
+
+
+def next_batch(waiting: list[Job], *, budget_tokens: int) -> Batch:
+    """Takes the next run from the waiting jobs, which are ordered by when they are due: the first one is its owner.
 
     Every pair is of one scorer, and `len(batch) * longest <= budget_tokens` unless a single pair is longer.
     """
-    owner = ring[0]
-    ring.rotate(-1)
+    owner = waiting[0]
     longest = owner.longest
     room = 1 if owner.scorer.one_by_one else max(1, budget_tokens // longest)
     batch: Batch = [(owner, index) for index in owner.take(room)]
-    for job in ring:
-        if len(batch) < room and job.scorer is owner.scorer:
+    for job in waiting[1:]:
+        if len(batch) == room:
+            break
+        if job.scorer is owner.scorer:
             company = job.take(
                 room - len(batch), at_least=longest * _SHORTEST_COMPANY, at_most=longest
             )
             batch += [(job, index) for index in company]
-    for job in [job for job in ring if not job.waiting]:
-        ring.remove(job)
+    waiting[:] = [job for job in waiting if job.waiting]
     return batch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """A batch on the device."""
+
+    batch: Batch
+    options: onnxruntime.RunOptions = field(default_factory=onnxruntime.RunOptions)
+
+    @property
+    def jobs(self) -> list[Job]:
+        return list({id(job): job for job, _ in self.batch}.values())
+
+    @property
+    def tokens(self) -> int:
+        return sum(job.length(index) for job, index in self.batch)
+
+    def logits(self) -> NDArray[np.float64]:
+        pairs = [job.pairs[index] for job, index in self.batch]
+        first_stage = np.stack([job.first_stage[index] for job, index in self.batch])
+        return self.batch[0][0].scorer.logits(pairs, first_stage, self.options)
 
 
 class Batcher:
     """The thread, and the way to it."""
 
     def __init__(self, metrics: Metrics, *, budget_tokens: int) -> None:
+        self.pace: Final = Pace()
         self._metrics = metrics
         self._budget_tokens = budget_tokens
-        self._ring: deque[Job] = deque()
+        self._waiting: list[Job] = []
+        """By when they are due."""
+        self._running: _Run | None = None
         self._changed = threading.Condition()
         self._closing = False
         self._thread = threading.Thread(target=self._work, name="batcher", daemon=True)
@@ -139,68 +174,107 @@ class Batcher:
         self._thread.join()
 
     async def score(
-        self, scorer: Scores, pairs: Sequence[Pair], *, first_stage: NDArray[np.float32]
+        self,
+        scorer: Scores,
+        pairs: Sequence[Pair],
+        *,
+        first_stage: NDArray[np.float32],
+        ticket: Ticket | None = None,
     ) -> Scored:
-        """Every pair's logit. Cancelling the caller drops what has not run yet."""
-        job = Job(scorer=scorer, pairs=pairs, first_stage=first_stage)
+        """Every pair's logit. Cancelling the caller drops what has not run yet, and ends a run for nobody else.
+
+        ticket: of the backlog; without one, the pairs are due at once and for ever.  Raises `Overloaded` when their
+        deadline passes before the first of them has run.
+        """
+        tokens = sum(len(pair.ids) for pair in pairs)
+        ticket = ticket or Ticket(scorer=scorer, tokens=tokens)
+        ticket.tokens = tokens
+        job = Job(scorer=scorer, pairs=pairs, first_stage=first_stage, ticket=ticket)
+        job.future.add_done_callback(self._end_if_left)
         with self._changed:
-            self._ring.append(job)
+            insort(self._waiting, job, key=due)
             self._changed.notify()
         return await asyncio.wrap_future(job.future)
 
     def _work(self) -> None:
-        while (batch := self._wait()) is not None:
-            start = time.perf_counter()
-            try:
-                logits = _run(batch)
-            # Whatever it was, it belongs to these requests; the thread serves the others.
-            except Exception as error:  # noqa: BLE001
-                self._fail(batch, error)
-            else:
-                self._observe(batch, time.perf_counter() - start)
-                _deliver(batch, logits, started_at=start)
+        while self._turn():
+            pass
 
-    def _wait(self) -> Batch | None:
-        """The next batch, or None when the service stops and nothing waits any more."""
+    def _turn(self) -> bool:
+        """One run; false when the service stops and nothing waits any more.
+
+        What it holds, it holds no longer than that: a thread that waits must not keep a retired model alive.
+        """
+        if (run := self._next()) is None:
+            return False
+        start = time.perf_counter()
+        try:
+            logits = run.logits()
+        # Whatever it was, it belongs to these requests; the thread serves the others.
+        except Exception as error:  # noqa: BLE001
+            self._fail(run, error)
+        else:
+            self._observe(run, time.perf_counter() - start)
+            _deliver(run, logits, started_at=start)
+        finally:
+            self._running = None
+        return True
+
+    def _next(self) -> _Run | None:
         with self._changed:
             while True:
-                self._drop_abandoned()
-                if self._ring:
-                    return next_batch(self._ring, budget_tokens=self._budget_tokens)
+                self._drop_overdue()
+                if self._waiting:
+                    batch = next_batch(self._waiting, budget_tokens=self._budget_tokens)
+                    self._running = _Run(batch=batch)
+                    return self._running
                 if self._closing:
                     return None
                 self._changed.wait()
 
-    def _drop_abandoned(self) -> None:
-        for job in [job for job in self._ring if job.future.cancelled()]:
-            self._ring.remove(job)
+    def _drop_overdue(self) -> None:
+        """Those whose clients left; and those whose deadline passed, where no work would be lost with them."""
+        now = time.perf_counter()
+        wanted = [job for job in self._waiting if not job.future.cancelled()]
+        late = [job for job in wanted if job.started_at is None and job.ticket.deadline_at < now]
+        self._waiting = [job for job in wanted if job not in late]
+        wait_s = backlog.work_s([job.ticket for job in self._waiting], self.pace) if late else 0.0
+        for job in late:
+            self._metrics.expired.inc()
+            _settle(job, Overloaded("it waited beyond its deadline", retry_after_s=wait_s))
 
-    def _fail(self, batch: Batch, error: Exception) -> None:
-        failed = {id(job): job for job, _ in batch}
+    def _end_if_left(self, future: "Future[Scored]") -> None:
+        """Ends the run that has pairs of nobody else."""
+        if not future.cancelled():
+            return
         with self._changed:
-            for job in failed.values():
-                if job in self._ring:
-                    self._ring.remove(job)
-        for job in failed.values():
+            run = self._running
+            if run is not None and all(job.future.cancelled() for job in run.jobs):
+                self._running = None
+                run.options.terminate = True
+                self._metrics.terminated.inc()
+
+    def _fail(self, run: _Run, error: Exception) -> None:
+        failed = run.jobs
+        with self._changed:
+            self._waiting = [job for job in self._waiting if job not in failed]
+        for job in failed:
             _settle(job, error)
 
-    def _observe(self, batch: Batch, seconds: float) -> None:
+    def _observe(self, run: _Run, seconds: float) -> None:
+        scorer = run.batch[0][0].scorer
+        self.pace.ran(scorer, tokens=run.tokens, seconds=seconds)
         self._metrics.inference_s.observe(seconds)
-        self._metrics.pairs.labels(batch[0][0].scorer.precision).inc(len(batch))
+        self._metrics.pairs.labels(scorer.precision).inc(len(run.batch))
 
 
-def _run(batch: Batch) -> NDArray[np.float64]:
-    pairs = [job.pairs[index] for job, index in batch]
-    first_stage = np.stack([job.first_stage[index] for job, index in batch])
-    return batch[0][0].scorer.logits(pairs, first_stage)
-
-
-def _deliver(batch: Batch, logits: NDArray[np.float64], *, started_at: float) -> None:
+def _deliver(run: _Run, logits: NDArray[np.float64], *, started_at: float) -> None:
     seconds = time.perf_counter() - started_at
-    for (job, index), logit in zip(batch, logits, strict=True):
+    for (job, index), logit in zip(run.batch, logits, strict=True):
         job.logits[index] = logit
         job.unscored -= 1
-    for job in {id(job): job for job, _ in batch}.values():
+        job.ticket.tokens -= job.length(index)
+    for job in run.jobs:
         job.started_at = job.started_at or started_at
         job.inference_s += seconds
         if job.unscored == 0:
@@ -215,28 +289,3 @@ def _settle(job: Job, error: Exception | None = None) -> None:
         job.future.set_result(job.scored())
     else:
         job.future.set_exception(error)
-
-
-class Backlog:
-    """How many tokens wait for a score, and the refusal of more."""
-
-    def __init__(self, metrics: Metrics, *, max_tokens: int) -> None:
-        self._metrics = metrics
-        self._max_tokens = max_tokens
-        self._tokens = 0
-
-    @contextmanager
-    def admitted(self, tokens: int) -> Iterator[None]:
-        """Room for one request while it is inside.  Raises `Overloaded`; an idle service takes any size."""
-        if self._tokens and self._tokens + tokens > self._max_tokens:
-            self._metrics.overloaded.inc()
-            raise Overloaded("too much work waits")
-        self._add(tokens)
-        try:
-            yield
-        finally:
-            self._add(-tokens)
-
-    def _add(self, tokens: int) -> None:
-        self._tokens += tokens
-        self._metrics.queued_tokens.set(self._tokens)

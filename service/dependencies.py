@@ -1,4 +1,7 @@
-"""What a route may ask for, as annotated types."""
+"""What a route may ask for, as annotated types.
+
+All are coroutines, though few wait for anything: FastAPI takes a function to a thread, which costs more than they do.
+"""
 
 from typing import Annotated, Final, TypeAlias
 
@@ -14,7 +17,7 @@ from service.rerank import Reranker
 from service.settings import ServiceSettings
 
 
-def the_parts(request: Request) -> Parts:
+async def the_parts(request: Request) -> Parts:
     parts = request.app.state.parts
     if not isinstance(parts, Parts):
         raise TypeError("the app was not started")
@@ -24,23 +27,23 @@ def the_parts(request: Request) -> Parts:
 TheParts: TypeAlias = Annotated[Parts, Depends(the_parts)]
 
 
-def the_settings(parts: TheParts) -> ServiceSettings:
+async def the_settings(parts: TheParts) -> ServiceSettings:
     return parts.settings
 
 
-def the_engine(parts: TheParts) -> AsyncEngine:
+async def the_engine(parts: TheParts) -> AsyncEngine:
     return parts.engine
 
 
-def the_metrics(parts: TheParts) -> Metrics:
+async def the_metrics(parts: TheParts) -> Metrics:
     return parts.metrics
 
 
-def the_reranker(parts: TheParts) -> Reranker:
+async def the_reranker(parts: TheParts) -> Reranker:
     return parts.reranker
 
 
-def the_secret(parts: TheParts) -> bytes:
+async def the_secret(parts: TheParts) -> bytes:
     """What signs decision ids and the pointer."""
     return parts.secret
 

@@ -6,6 +6,7 @@ the handlers here repeat nothing but field names, cut short.
 
 import json
 import logging
+import math
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,7 +37,7 @@ class HttpRefusal(Refusal):
     """A request that was understood and is not served."""
 
     status: ClassVar[int] = 422
-    retry_after_s: ClassVar[int | None] = None
+    retry_after_s: int | None = None
     """When to come back, at the earliest."""
     headers: ClassVar[Mapping[str, str]] = {}
 
@@ -68,10 +69,13 @@ class NoModelYet(HttpRefusal):
 
 
 class Overloaded(HttpRefusal):
-    """More work waits than can be done soon."""
+    """More work waits than can be done soon; seconds are rounded up to whole ones, one at least."""
 
     status = 429
-    retry_after_s = 1
+
+    def __init__(self, reason: str, *, retry_after_s: float = 1.0) -> None:
+        super().__init__(reason)
+        self.retry_after_s = max(1, math.ceil(retry_after_s))
 
 
 class Invalid(HttpRefusal):

@@ -27,8 +27,21 @@ class Metrics:
         self.queued_tokens = Gauge(
             "rankloop_queued_tokens", "Tokens that wait for a score", registry=registry
         )
+        self.expected_wait_s = Gauge(
+            "rankloop_expected_wait_seconds",
+            "How long all that waits for a score will take",
+            registry=registry,
+        )
         self.overloaded = Counter(
-            "rankloop_overloaded", "Requests refused with 429", registry=registry
+            "rankloop_overloaded", "Requests refused with 429 on arrival", registry=registry
+        )
+        self.expired = Counter(
+            "rankloop_expired",
+            "Requests refused with 429 that waited beyond their deadline",
+            registry=registry,
+        )
+        self.terminated = Counter(
+            "rankloop_terminated", "Runs ended because every client had left", registry=registry
         )
         self.abandoned = Counter(
             "rankloop_abandoned", "Requests whose client left before the answer", registry=registry

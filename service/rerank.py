@@ -24,7 +24,8 @@ from contract.refusals import Refusal
 from contract.tokens import MIN_DOCUMENT_TOKENS, QueryTooLong
 from service import feedback_token, places
 from service.asked import Asked, digest, fingerprint
-from service.batching import Backlog, Batcher
+from service.backlog import Backlog
+from service.batching import Batcher
 from service.decisions import DecisionLog
 from service.errors import Invalid, KeyReused
 from service.explore import Explorer
@@ -118,7 +119,12 @@ class Reranker:
         self._secret = settings.secret.get_secret_value().encode()
         self._token_lasts = timedelta(seconds=settings.service_feedback_token_s)
         self._batcher = batcher
-        self._backlog = Backlog(metrics, max_tokens=settings.service_max_queued_tokens)
+        self._backlog = Backlog(
+            metrics,
+            batcher.pace,
+            max_tokens=settings.service_max_queued_tokens,
+            max_wait_s=settings.service_max_wait_s,
+        )
         self._explorer = Explorer(settings, rng=rng)
         self._log = log
         self._failures = failures
@@ -251,13 +257,14 @@ class Reranker:
         """The same text is scored once, with the features of its first position."""
         first_of = first_stage.first_positions(asked.candidates)
         unique = sorted(set(first_of))
-        features = first_stage.of_candidates(asked.candidates)
-        with self._backlog.admitted(_estimated_tokens(asked, unique, model)):
+        scorer, tokens = model.scorer, _estimated_tokens(asked, unique, model)
+        with self._backlog.admitted(scorer, tokens, waits_until=asked.waits_until) as ticket:
+            features = first_stage.of_candidates(asked.candidates)
             start = time.perf_counter()
             pages = await self._read(asked, unique, model)
             tokenization_s = time.perf_counter() - start
             scored = await self._batcher.score(
-                model.scorer, pages.pairs, first_stage=features[unique][pages.owner]
+                scorer, pages.pairs, first_stage=features[unique][pages.owner], ticket=ticket
             )
         if not np.isfinite(scored.logits).all():
             raise ScoresNotFinite(model.version)

@@ -61,9 +61,12 @@ class Scorer:
         return self.precision == Precision.INT8
 
     def logits(
-        self, pairs: Sequence[Pair], first_stage: NDArray[np.float32]
+        self,
+        pairs: Sequence[Pair],
+        first_stage: NDArray[np.float32],
+        run_options: onnxruntime.RunOptions | None = None,
     ) -> NDArray[np.float64]:
-        """One run.
+        """One run, which ends with an error of ONNX Runtime's once its options say `terminate`.
 
         first_stage: (n, 3), one row for each pair.  Returns (n,).
         """
@@ -75,7 +78,7 @@ class Scorer:
         }
         if self.manifest.token_type_ids:
             inputs["token_type_ids"] = batch.token_type_ids
-        (logits,) = self._session.run(["logit"], inputs)
+        (logits,) = self._session.run(["logit"], inputs, run_options)
         return np.asarray(logits, dtype=np.float64).reshape(len(pairs))
 
     def warm_up(self, *, tokens: int) -> None:

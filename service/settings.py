@@ -95,6 +95,9 @@ class ServiceSettings(BaseSettings):
     """Padded tokens of one inference."""
     service_max_queued_tokens: int = Field(default=200_000, ge=1)
     """Beyond so many tokens that wait for a score, requests are refused with 429."""
+    service_max_wait_s: float = Field(default=10.0, ge=0)
+    """A request is refused with 429 that would be overdue for longer: it is due twelve times as late as it would be
+    answered alone. A proxy's `x-envoy-expected-rq-timeout-ms` may allow it less."""
     service_max_body_bytes: int = Field(default=1 << 20, ge=1)
     service_max_documents: int = Field(default=1000, ge=1, le=10_000)
 

@@ -5,7 +5,6 @@ never. Where Redis is behind, it is told, which heals a flushed or failed-over o
 """
 
 import asyncio
-import ctypes
 import logging
 import time
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ from contract import publication
 from contract.pointer import PUBLISH, Keys, Live, PointerForged
 from contract.refusals import Refusal
 from contract.tables import promotions
+from service import retired
 from service.health import Health
 from service.load import Loader
 from service.metrics import Metrics
@@ -59,7 +59,6 @@ class Follower:
         self._poll_s = poll_s
         self._loading = asyncio.Lock()
         self._retry_at: dict[str, float] = {}
-        self._retired = False
 
     async def poll(self) -> None:
         """Follows Postgres until cancelled."""
@@ -73,7 +72,6 @@ class Follower:
                 await self._heal(lives)
                 for live in lives.values():
                     await self._offer(live)
-            self._trim()
             await asyncio.sleep(self._poll_s)
 
     async def listen(self) -> None:
@@ -158,7 +156,6 @@ class Follower:
     def _serve(self, model: Model) -> None:
         live = model.live
         self._models.serve(model)
-        self._retired = True
         self._metrics.epoch.labels(live.line).set(live.epoch)
         self._metrics.canary_share.labels(live.line).set(model.canary_share)
         self._metrics.hold_back_share.labels(live.line).set(model.hold_back_share)
@@ -170,11 +167,13 @@ class Follower:
             if model.version == version:
                 return model.scorer
         try:
-            return await self._loader.load(version)
+            scorer = await self._loader.load(version)
         # A store fails in as many ways as there are clouds; none of them may end the following.
         except Exception as error:  # noqa: BLE001
             self._reject(live, version, error)
             return None
+        retired.when_gone(scorer)
+        return scorer
 
     def _is_due(self, version: str) -> bool:
         return time.monotonic() >= self._retry_at.get(version, 0.0)
@@ -190,14 +189,6 @@ class Follower:
         self._models.reject(
             Rejection(live=live, version=version, reason=reason, at=datetime.now(UTC))
         )
-
-    def _trim(self) -> None:
-        """Gives the memory of a retired session back, once the requests that held it are through."""
-        if self._retired:
-            self._retired = False
-            trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it
-            if trim is not None:
-                trim(0)
 
 
 async def published(engine: AsyncEngine) -> dict[str, Live]:

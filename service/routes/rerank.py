@@ -1,7 +1,10 @@
 """Reranking, in every dialect and on every path that a client may have been written for."""
 
 import json
+import math
+import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Final, TypeAlias
 
 from fastapi import APIRouter, Body, Depends, Header, Request
@@ -47,6 +50,16 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=MAX_NAME,
         description="Yours: the same key and body get the same decision again, for ten minutes.",
+    ),
+]
+
+ExpectedTimeout = Annotated[
+    int | None,
+    Header(
+        alias="x-envoy-expected-rq-timeout-ms",
+        ge=1,
+        le=2**31 - 1,
+        description="Envoy's: how long it waits. What would take longer is refused at once.",
     ),
 ]
 
@@ -104,13 +117,15 @@ async def ranked(  # noqa: PLR0917 -- FastAPI fills them by name
     tenant: TheTenant,
     metrics: TheMetrics,
     idempotency_key: IdempotencyKey = None,
+    timeout_ms: ExpectedTimeout = None,
 ) -> tuple[Reply, BaseModel]:
     """The reply, and its body in the dialect of the request."""
+    waits_until = math.inf if timeout_ms is None else time.perf_counter() + timeout_ms / 1000
 
     async def asked_and_ranked(asked: Asked) -> Reply:
         if len(asked.candidates) > settings.service_max_documents:
             raise TooMany(f"documents: more than {settings.service_max_documents}")
-        return await reranker.rerank(asked)
+        return await reranker.rerank(replace(asked, waits_until=waits_until))
 
     work = body.answered(asked_and_ranked, tenant=tenant, request_key=idempotency_key)
     try:

@@ -65,14 +65,14 @@ def serve(folder: Path, stack: ExitStack, environ: Mapping[str, str]) -> Served:
     stack.callback(service.stop)
     url = f"http://{HOST}:{port}"
     deadline = time.monotonic() + READY_S
-    while not _is_ready(url):
+    while not is_ready(url):
         if service.exit_code() is not None or time.monotonic() > deadline:
             raise TimeoutError(f"the service did not start:\n{last_lines(program.log)}")
         time.sleep(0.05)
     return Served(url=url, pid=service.pid, log=program.log)
 
 
-def _is_ready(url: str) -> bool:
+def is_ready(url: str) -> bool:
     try:
         return httpx.get(f"{url}/readyz", trust_env=False).is_success
     except httpx.HTTPError:

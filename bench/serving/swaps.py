@@ -29,6 +29,8 @@ from bench.serving.versions import Twins
 logger = logging.getLogger("bench.serving.swaps")
 
 NEAR_S: Final = 10.0
+BIN_S: Final = 2.0
+"""How finely latency is told by the time since the last swap."""
 PROBE_S: Final = 1.0
 TOLERANCE: Final = 1e-4
 """Of a logit beside other pairs; the versions differ by 64."""
@@ -149,6 +151,7 @@ def _found(outcome: Outcome, swapped: Swapped, twins: Twins, *, every_s: float) 
         "far": _summary(far),
         "p99_ratio": round(_ratio(cycles), 3),
         "p99_ratio_95": [round(low, 3), round(high, 3)],
+        "since_swap": _since_swap(answers, starts, every_s=every_s),
     }
 
 
@@ -174,6 +177,26 @@ def _ratio(cycles: Sequence[Cycle]) -> float:
     )
 
 
+def _since_swap(
+    answers: Sequence[Answer], starts: Sequence[float], *, every_s: float
+) -> list[dict[str, Any]]:
+    """Small requests by the time from the last swap's publication to their own arrival."""
+    return [
+        {
+            "since_s": number * BIN_S,
+            **_summary(
+                [
+                    answer
+                    for start in starts
+                    for answer in answers
+                    if number * BIN_S <= answer.at_s - start < min((number + 1) * BIN_S, every_s)
+                ]
+            ),
+        }
+        for number in range(math.ceil(every_s / BIN_S))
+    ]
+
+
 def _summary(answers: Sequence[Answer]) -> dict[str, Any]:
     small = latencies(answers, documents=SMALL)
     return {
@@ -186,7 +209,7 @@ def _summary(answers: Sequence[Answer]) -> dict[str, Any]:
 
 
 def served_in_s(log: Path) -> list[float]:
-    """How long the service took for each swap, as its log says: the first is its start."""
+    """How long the service took for each version that it has served, as its log says."""
     return [float(found) for found in SERVED.findall(log.read_text(encoding="utf-8"))]
 
 
@@ -209,7 +232,7 @@ def main() -> None:
             "capacity_documents_per_s": round(able, 1),
             **measure(bench, able, twins, swaps=arguments.swaps, every_s=arguments.every),
         }
-        took = served_in_s(service.log)[1:]
+        took = served_in_s(service.log)[-arguments.swaps :]
         found["served_in_s"] = {"n": len(took), "median": percentile(took, 0.5), "max": max(took)}
     logger.info("%s", found)
     results.write("swaps", found, folder=arguments.out)

@@ -1,6 +1,8 @@
 import asyncio
 import json
 import math
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from itertools import pairwise
@@ -8,6 +10,7 @@ from itertools import pairwise
 import pytest
 
 from bench.serving import measures, swaps
+from bench.serving.memory import Sample, growth
 from bench.serving.scaling import cost_of_a_million
 from bench.serving.traffic import FAILED, Answer, Call, Client, Open
 
@@ -90,25 +93,65 @@ def test_arrivals_are_poisson():
     assert deviation == pytest.approx(mean, rel=0.03)
 
 
-def test_what_is_answered_counts_when_the_answer_comes_and_refusals_never():
+def test_an_answer_counts_by_the_share_of_its_time_inside_and_a_refusal_never():
     answers = [
         replace(ANSWER, at_s=0.0, latency_s=4.0),  # before
-        replace(ANSWER, at_s=0.0, latency_s=5.0, documents=200),
+        replace(ANSWER, at_s=4.0, latency_s=4.0, documents=200),  # three quarters of it
         replace(ANSWER, at_s=7.0, latency_s=0.5, documents=200, status=429),
-        replace(ANSWER, at_s=9.0, latency_s=1.0),  # after
+        replace(ANSWER, at_s=7.0, latency_s=1.0),  # all
+        replace(ANSWER, at_s=9.0, latency_s=2.0),  # half
+        replace(ANSWER, at_s=10.0, latency_s=1.0),  # after
     ]
 
-    assert measures.documents_per_s(answers, since_s=5.0, until_s=10.0) == 200 / 5
+    assert measures.documents_per_s(answers, since_s=5.0, until_s=10.0) == (150 + 10 + 5) / 5
 
 
-def test_a_line_is_the_one_of_least_squares():
-    exact = measures.line([0, 1, 2], [1, 3, 5])
-    bent = measures.line([0, 1, 2], [0, 1, 0])
+def test_one_step_up_is_no_slope_but_steady_growth_is():
+    step = measures.slope(range(20), [100.0] * 4 + [104.0] * 16)
+    steady = measures.slope(range(20), [100.0 + 0.5 * number for number in range(20)])
 
-    assert (exact.slope, exact.standard_error) == (2.0, 0.0)
-    # Residuals -1/3, 2/3, -1/3: their squares sum to 2/3, over one degree of freedom and a spread of 2.
-    assert bent.slope == 0.0
-    assert bent.standard_error == pytest.approx(math.sqrt(2 / 3 / 1 / 2))
+    # Of the 190 pairs, 64 lie on both sides of the step.
+    assert (step.value, step.low) == (0.0, 0.0)
+    assert (steady.value, steady.low, steady.high) == (0.5, 0.5, 0.5)
+
+
+def test_growth_is_what_comes_after_the_warm_up():
+    # Ten samples, every 10,000 requests: the first two fill caches, then 2 MiB each; the first fifth of eight is one.
+    rss = [100.0, 180.0, *(200.0 + 2 * number for number in range(8))]
+    samples = [
+        Sample(requests=10_000 * (number + 1), rss=each, pss=each, anonymous=50.0)
+        for number, each in enumerate(rss)
+    ]
+
+    found = growth(samples)
+
+    assert found["rss"] == {"slope_mib_per_100k": 20.0, "slope_95": [20.0, 20.0], "grown_mib": 14.0}
+    assert found["anonymous"] == {
+        "slope_mib_per_100k": 0.0,
+        "slope_95": [0.0, 0.0],
+        "grown_mib": 0.0,
+    }
+
+
+def test_the_peak_of_a_process_counts_its_children():
+    # Each has its own interpreter: two take more than one alone, whatever that takes.
+    program = "import subprocess, sys; print(flush=True); sys.stdin.read()"
+    family = (
+        "import subprocess, sys; "
+        f"child = subprocess.Popen([sys.executable, '-c', {program!r}]); child.wait()"
+    )
+    with (
+        subprocess.Popen(
+            [sys.executable, "-c", family], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as parent,
+    ):
+        assert parent.stdout is not None
+        parent.stdout.readline()  # the child's, so it is there
+        alone = measures.status_mib(parent.pid, "VmHWM")
+        whole = measures.peak_rss_mib(parent.pid)
+        parent.communicate()
+
+    assert whole > alone
 
 
 @pytest.mark.parametrize(
@@ -137,6 +180,16 @@ def test_near_a_swap_is_from_its_publication_on():
 
     assert [answer.at_s for answer in near] == [100.0, 109.9]
     assert [answer.at_s for answer in far] == [110.0, 123.9]
+
+
+def test_latency_is_told_by_the_time_since_the_last_swap():
+    answers = [replace(ANSWER, at_s=at_s, latency_s=at_s / 100) for at_s in (10.5, 12.0, 30.5)]
+
+    first, second, third = swaps._since_swap(answers, [10.0, 30.0], every_s=5.0)
+
+    assert (first["since_s"], first["small_n"], first["small_p99_ms"]) == (0.0, 2, 305.0)
+    assert (second["since_s"], second["small_n"], second["small_p50_ms"]) == (2.0, 1, 120.0)
+    assert (third["since_s"], third["small_n"]) == (4.0, 0)
 
 
 def test_a_million_documents_cost_every_core_for_as_long_as_they_take():

@@ -122,8 +122,8 @@ def fairness(bench: Bench, capacity: float, *, minutes: float) -> dict[str, Any]
         "small_per_s": round(load(seconds=1, seed=0).small_per_s, 3),
         "large_per_s": round(load(seconds=1, seed=0).large_per_s, 3),
         "blocks": len(pairs),
-        "mixed": _summary(mixed),
-        "alone": _summary(alone),
+        "mixed": _told(mixed),
+        "alone": _told(alone),
         "p99_ratio": round(_ratio(pairs), 3),
         "p99_ratio_95": [round(low, 3), round(high, 3)],
     }
@@ -150,7 +150,7 @@ def overload(bench: Bench, capacity: float, *, seconds: float) -> dict[str, Any]
             "max": max(asked_to_wait, default=None),
         },
         "refused_p99_ms": _ms(percentile([answer.latency_s for answer in refused], 0.99)),
-        **{f"admitted_{name}": value for name, value in _latencies(answers).items()},
+        **{f"admitted_{name}": value for name, value in summary(answers).items()},
         "drained_after_s": round(ran.outcome.seconds - seconds, 1),
         **ran.costs(),
     }
@@ -166,18 +166,19 @@ def _ratio(pairs: Sequence[tuple[Sequence[Answer], Sequence[Answer]]]) -> float:
     )
 
 
-def _summary(ran: Sequence[Ran]) -> dict[str, Any]:
+def _told(ran: Sequence[Ran]) -> dict[str, Any]:
     answers = [answer for each in ran for answer in each.counted]
     costs = [each.costs() for each in ran]
     return {
         "requests": len(answers),
         "statuses": _statuses(answers),
-        **_latencies(answers),
+        **summary(answers),
         **{name: round(sum(each[name] for each in costs) / len(costs), 3) for name in costs[0]},
     }
 
 
-def _latencies(answers: Sequence[Answer]) -> dict[str, Any]:
+def summary(answers: Sequence[Answer]) -> dict[str, Any]:
+    """Latency by the size of the request, of those that were answered; a size of which none was is left out."""
     found: dict[str, Any] = {}
     for name, size in (("small", SMALL), ("large", LARGE)):
         each = latencies(answers, documents=size)
@@ -194,7 +195,7 @@ def _statuses(answers: Sequence[Answer]) -> dict[str, int]:
 
 
 def _said(answers: Sequence[Answer]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in _latencies(answers).items())
+    return ", ".join(f"{name} {value}" for name, value in summary(answers).items())
 
 
 def _ms(seconds: float) -> float:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,6 +39,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     made.add_argument("--precision", default="auto", choices=[*map(str, Precision)])
     made.add_argument("--out", type=Path, default=FOLDER, help="the folder of the results")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    commit()  # before a long run, in which the checkout may move on
     for loud in ("alembic", "httpx", "matplotlib"):
         logging.getLogger(loud).setLevel(logging.WARNING)
     return made
@@ -76,6 +78,7 @@ def command() -> str:
     return shlex.join(["python", "-m", f"bench.serving.{Path(sys.argv[0]).stem}", *arguments])
 
 
+@cache
 def commit() -> str:
     """Of the checkout, with a `+` where its code is another; earlier results are no code."""
     head = _git("rev-parse", "--short", "HEAD").strip()

@@ -147,8 +147,8 @@ def _found(outcome: Outcome, swapped: Swapped, twins: Twins, *, every_s: float) 
         "probes": swapped.probes,
         "wrong_probes": swapped.wrong,
         "near_s": NEAR_S,
-        "near": _summary(near),
-        "far": _summary(far),
+        "near": load.summary(near),
+        "far": load.summary(far),
         "p99_ratio": round(_ratio(cycles), 3),
         "p99_ratio_95": [round(low, 3), round(high, 3)],
         "since_swap": _since_swap(answers, starts, every_s=every_s),
@@ -184,7 +184,7 @@ def _since_swap(
     return [
         {
             "since_s": number * BIN_S,
-            **_summary(
+            **load.summary(
                 [
                     answer
                     for start in starts
@@ -195,17 +195,6 @@ def _since_swap(
         }
         for number in range(math.ceil(every_s / BIN_S))
     ]
-
-
-def _summary(answers: Sequence[Answer]) -> dict[str, Any]:
-    small = latencies(answers, documents=SMALL)
-    return {
-        "small_n": len(small),
-        **{
-            f"small_p{round(100 * share)}_ms": round(1000 * percentile(small, share), 1)
-            for share in (0.5, 0.9, 0.99)
-        },
-    }
 
 
 def served_in_s(log: Path) -> list[float]:

@@ -39,7 +39,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     made.add_argument("--precision", default="auto", choices=[*map(str, Precision)])
     made.add_argument("--out", type=Path, default=FOLDER, help="the folder of the results")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    commit()  # before a long run, in which the checkout may move on
+    at_start()
     for loud in ("alembic", "httpx", "matplotlib"):
         logging.getLogger(loud).setLevel(logging.WARNING)
     return made
@@ -51,7 +51,7 @@ def write(name: str, found: Mapping[str, Any], *, folder: Path) -> None:
     began_at = psutil.Process().create_time()
     whole = {
         "machine": machine(),
-        "commit": commit(),
+        **at_start(),
         "command": command(),
         "seconds": round(time.time() - began_at),
         **found,
@@ -68,7 +68,6 @@ def machine() -> dict[str, Any]:
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "onnxruntime": onnxruntime.__version__,
         "python": platform.python_version(),
-        "load_before": round(os.getloadavg()[0], 2),
     }
 
 
@@ -79,6 +78,11 @@ def command() -> str:
 
 
 @cache
+def at_start() -> dict[str, Any]:
+    """What was so when this was first called: the checkout moves on, and what is measured is a load itself."""
+    return {"commit": commit(), "load_before": round(os.getloadavg()[0], 2)}
+
+
 def commit() -> str:
     """Of the checkout, with a `+` where its code is another; earlier results are no code."""
     head = _git("rev-parse", "--short", "HEAD").strip()

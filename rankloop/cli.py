@@ -304,6 +304,12 @@ def judge(context: typer.Context, *, home: HomeFolder = Path(".rankloop")) -> No
     _hand_over("judge.calibrate_command", context.args, home)
 
 
+@app.command(context_settings=HANDED_ON, add_help_option=False)
+def bench(context: typer.Context, *, home: HomeFolder = Path(".rankloop")) -> None:
+    """Measure a version on this machine, and print the settings to use (--help tells how)."""
+    _hand_over("service.bench.command", context.args, home)
+
+
 @app.command("export-log", context_settings=HANDED_ON, add_help_option=False)
 def export_log(context: typer.Context, *, home: HomeFolder = Path(".rankloop")) -> None:
     """Write a line's rewarded decisions to a file (--help tells how)."""

@@ -1,0 +1,1 @@
+"""`rankloop bench`: measures a version on this machine, and says which settings serve it best."""

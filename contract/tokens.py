@@ -1,19 +1,20 @@
 """Text pair to model inputs: the one tokenizer path, for the service and the trainer alike.
 
 The query is tokenised once for a request; documents are cut, never the query. The special tokens
-around a pair are the tokenizer's own (`post_process`), so BERT, XLM-R and ModernBERT need no case
-here.
+around a pair are the tokenizer's own, so BERT, XLM-R and ModernBERT need no case here: they are read
+off at load (`PairTemplate`), and where that fails the tokenizer makes every pair (`post_process`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
+from contract.pair_template import Ids, PairTemplate
 from contract.records import Span
 
 CHARACTERS_PER_TOKEN: Final = 8
@@ -36,6 +37,25 @@ class Pair:
     type_ids: NDArray[np.int64]
     truncated: bool
     """Whether the end of the document did not fit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tokens:
+    """A document alone, as far as any query could leave room for it."""
+
+    ids: Ids
+    is_whole: bool
+    """Whether nothing was cut from it yet."""
+
+
+class Memory(Protocol):
+    """Tokens of documents that came before, of one tokenizer and one maximum length."""
+
+    def recall(
+        self, documents: Sequence[str], tokenise: Callable[[Sequence[str]], Sequence[Tokens]]
+    ) -> Sequence[Tokens]:
+        """Those of each document, in order; `tokenise` makes the ones that are not known."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,20 +85,30 @@ class PairTokenizer:
         tokenizer.no_padding()
         self._tokenizer = tokenizer
         self._special = tokenizer.num_special_tokens_to_add(is_pair=True)
+        self._template = PairTemplate.of(tokenizer)
         self.max_length = max_length
 
     @classmethod
     def from_file(cls, path: Path, *, max_length: int) -> Self:
         return cls(Tokenizer.from_file(str(path)), max_length=max_length)
 
-    def pairs(self, query: str, documents: Sequence[str]) -> list[Pair]:
+    def pairs(
+        self, query: str, documents: Sequence[str], *, memory: Memory | None = None
+    ) -> list[Pair]:
         """One pair for each document, in order. Raises `QueryTooLong`."""
         (encoded_query,) = self._encode([query])
         room = self._room(encoded_query)
-        return [
-            self._pair(encoded_query, encoded, room=room, cut=len(document) > self._max_characters)
-            for document, encoded in zip(documents, self._encode(documents), strict=True)
-        ]
+        if self._template is None:
+            return self._post_processed(encoded_query, documents, room=room)
+        frame = self._template.frame(np.array(encoded_query.ids, dtype=np.int32))
+        tokenise = self._tokens
+        known = tokenise(documents) if memory is None else memory.recall(documents, tokenise)
+        pairs = []
+        for tokens in known:
+            ids, type_ids = frame.around(tokens.ids[:room])
+            truncated = not tokens.is_whole or len(tokens.ids) > room
+            pairs.append(Pair(ids=ids, type_ids=type_ids, truncated=truncated))
+        return pairs
 
     def windows(
         self,
@@ -130,18 +160,36 @@ class PairTokenizer:
         return self.max_length * CHARACTERS_PER_TOKEN
 
     def _encode(self, texts: Sequence[str]) -> list[Encoding]:
+        """Without offsets: a pair has none."""
         short = [text[: self._max_characters] for text in texts]
-        return self._tokenizer.encode_batch(short, add_special_tokens=False)
+        return self._tokenizer.encode_batch_fast(short, add_special_tokens=False)
 
-    def _pair(self, query: Encoding, document: Encoding, *, room: int, cut: bool) -> Pair:
-        truncated = cut or len(document) > room
-        document.truncate(room)
-        encoding = self._tokenizer.post_process(query, document)
-        return Pair(
-            ids=np.array(encoding.ids, dtype=np.int64),
-            type_ids=np.array(encoding.type_ids, dtype=np.int64),
-            truncated=truncated,
-        )
+    def _tokens(self, documents: Sequence[str]) -> list[Tokens]:
+        return [
+            Tokens(
+                ids=np.array(encoded.ids[: self.max_length], dtype=np.int32),
+                is_whole=len(encoded) <= self.max_length and len(document) <= self._max_characters,
+            )
+            for document, encoded in zip(documents, self._encode(documents), strict=True)
+        ]
+
+    def _post_processed(
+        self, query: Encoding, documents: Sequence[str], *, room: int
+    ) -> list[Pair]:
+        """Pairs of a tokenizer that no template describes."""
+        pairs = []
+        for document, encoded in zip(documents, self._encode(documents), strict=True):
+            truncated = len(encoded) > room or len(document) > self._max_characters
+            encoded.truncate(room)
+            whole = self._tokenizer.post_process(query, encoded)
+            pairs.append(
+                Pair(
+                    ids=np.array(whole.ids, dtype=np.int64),
+                    type_ids=np.array(whole.type_ids, dtype=np.int64),
+                    truncated=truncated,
+                )
+            )
+        return pairs
 
 
 def pad(pairs: Sequence[Pair], *, pad_id: int = 0) -> Batch:

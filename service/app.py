@@ -44,6 +44,7 @@ from service.routes import (
 )
 from service.settings import ServiceSettings
 from service.swap import Follower
+from service.token_cache import TokenCache
 from service.version import VERSION
 
 ROUTERS: Final = tuple(
@@ -132,6 +133,7 @@ async def _open(settings: ServiceSettings, metrics: Metrics, stack: AsyncExitSta
         failures=failures,
         metrics=metrics,
         tokenizing=stack.enter_context(ThreadPoolExecutor(_TOKENIZING_THREADS, "tokenize")),
+        token_cache=TokenCache(metrics, max_bytes=settings.service_token_cache_bytes),
         rng=np.random.default_rng(),
     )
     parts = Parts(

@@ -21,6 +21,17 @@ class Metrics:
             registry=registry,
         )
         self.pairs = Counter("rankloop_pairs", "Pairs scored", ["precision"], registry=registry)
+        self.token_cache_hits = Counter(
+            "rankloop_token_cache_hits",
+            "Documents whose tokens were known already",
+            registry=registry,
+        )
+        self.token_cache_misses = Counter(
+            "rankloop_token_cache_misses", "Documents that were tokenised", registry=registry
+        )
+        self.token_cache_bytes = Gauge(
+            "rankloop_token_cache_bytes", "Tokens that are kept, in bytes", registry=registry
+        )
         self.inference_s = Histogram(
             "rankloop_inference_seconds", "One run", buckets=_SECONDS, registry=registry
         )

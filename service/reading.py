@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from contract.plackett_luce import Logits
 from contract.records import Span
-from contract.tokens import Pair, PairTokenizer
+from contract.tokens import Memory, Pair, PairTokenizer
 from service.asked import Reading
 from service.errors import TooLong, TooMany
 
@@ -48,10 +48,20 @@ class Pages:
         return logits[rows], tuple(self.spans[row] for row in rows)
 
 
-def read(tokenizer: PairTokenizer, query: str, texts: Sequence[str], reading: Reading) -> Pages:
-    """Raises `QueryTooLong`, `TooMany` windows, and `TooLong` where nothing may be cut."""
+def read(
+    tokenizer: PairTokenizer,
+    query: str,
+    texts: Sequence[str],
+    reading: Reading,
+    *,
+    memory: Memory | None = None,
+) -> Pages:
+    """Raises `QueryTooLong`, `TooMany` windows, and `TooLong` where nothing may be cut.
+
+    memory: of whole documents; windows are cut to fit a query and seldom come again.
+    """
     pages = (
-        _plain(tokenizer, query, texts)
+        _plain(tokenizer, query, texts, memory)
         if _is_plain(tokenizer, reading)
         else _windows(tokenizer, query, texts, reading)
     )
@@ -68,8 +78,10 @@ def _is_plain(tokenizer: PairTokenizer, reading: Reading) -> bool:
     return not cuts and reading.windows == 1 and not reading.keeps_end
 
 
-def _plain(tokenizer: PairTokenizer, query: str, texts: Sequence[str]) -> Pages:
-    pairs = tokenizer.pairs(query, texts)
+def _plain(
+    tokenizer: PairTokenizer, query: str, texts: Sequence[str], memory: Memory | None
+) -> Pages:
+    pairs = tokenizer.pairs(query, texts, memory=memory)
     return Pages(
         pairs=tuple(pairs),
         owner=np.arange(len(pairs)),

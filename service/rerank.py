@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Final
 from uuid import UUID
 
 import numpy as np
 
 from contract import first_stage, ids
-from contract.artifact import Anchor
+from contract.artifact import TOKENIZER, Anchor
 from contract.plackett_luce import Logits
 from contract.pointer import Live
 from contract.policy import Choice, Policy
@@ -36,6 +37,7 @@ from service.places import Place
 from service.reading import Pages, read
 from service.remember import Remembered
 from service.settings import ServiceSettings
+from service.token_cache import TokenCache
 
 _CHARACTERS_PER_TOKEN: Final = 4
 
@@ -113,6 +115,7 @@ class Reranker:
         failures: FailureLog,
         metrics: Metrics,
         tokenizing: ThreadPoolExecutor,
+        token_cache: TokenCache,
         rng: np.random.Generator,
     ) -> None:
         self._models = models
@@ -130,6 +133,7 @@ class Reranker:
         self._failures = failures
         self._metrics = metrics
         self._tokenizing = tokenizing
+        self._token_cache = token_cache
         most, ttl_s = settings.service_repeated_documents, settings.service_repeat_s
         self._rankings = Remembered[Ranking](
             most=most, ttl_s=ttl_s, weigh=lambda ranking: len(ranking.scores.logits)
@@ -284,11 +288,16 @@ class Reranker:
 
     async def _read(self, asked: Asked, unique: Sequence[int], model: Model) -> Pages:
         texts = [asked.candidates[position].text for position in unique]
+        scorer = model.scorer
+        memory = self._token_cache.of(
+            asked.tenant,
+            tokenizer=scorer.manifest.files[TOKENIZER],
+            max_length=scorer.manifest.max_length,
+        )
+        reads = partial(read, scorer.tokenizer, asked.query, texts, asked.reading, memory=memory)
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(
-                self._tokenizing, read, model.scorer.tokenizer, asked.query, texts, asked.reading
-            )
+            return await loop.run_in_executor(self._tokenizing, reads)
         except QueryTooLong as refusal:
             raise Invalid(f"query: {refusal}") from refusal
 

@@ -91,6 +91,9 @@ class ServiceSettings(BaseSettings):
     """Answers are remembered for repeats and for Idempotency-Keys, the oldest forgotten first: of each kind as many
     as have so many documents together."""
 
+    service_token_cache_bytes: int = Field(default=64 << 20, ge=0)
+    """Tokens of documents that each process keeps, each tenant's for itself: what comes again is not tokenised again.
+    0 keeps none."""
     service_batch_tokens: int = Field(default=1024, ge=1)
     """Padded tokens of one inference."""
     service_max_queued_tokens: int = Field(default=200_000, ge=1)

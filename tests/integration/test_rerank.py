@@ -11,7 +11,9 @@ import pytest
 from sqlalchemy import Engine, select
 
 from contract import first_stage
+from contract.records import Candidate
 from contract.tables import decisions
+from service.asked import Asked
 from tests import models, serving
 from tests.serving import Service
 
@@ -109,6 +111,29 @@ async def test_the_same_text_twice_is_scored_once_and_stays_in_request_order(
     assert [each["index"] for each in same] == [0, 2, 3]
     assert len({each["model_score"] for each in same}) == 1
     assert greedy.metric("rankloop_pairs_total", precision="float32") == 2
+
+
+async def test_documents_are_tokenised_once_for_a_tenant_and_across_versions(
+    greedy: Service, tmp_path: Path
+) -> None:
+    await greedy.rerank(DOCUMENTS, "who wrote it")
+    await greedy.rerank(DOCUMENTS[:3], "another query")
+    assert greedy.metric("rankloop_token_cache_misses_total") == 5
+    assert greedy.metric("rankloop_token_cache_hits_total") == 3
+
+    models.make(tmp_path / "other", seed=2)
+    greedy.place(tmp_path / "other", epoch=2)
+    swapped = await greedy.rerank(DOCUMENTS, QUERY)
+
+    assert (
+        order(swapped) == np.argsort(-models.logits(tmp_path / "other", QUERY, DOCUMENTS)).tolist()
+    )
+    assert greedy.metric("rankloop_token_cache_hits_total") == 3 + 5
+
+    candidates = tuple(Candidate(text=text) for text in DOCUMENTS)
+    asked = Asked(tenant="another", line=None, query=QUERY, candidates=candidates)
+    await greedy.app.state.parts.reranker.rerank(asked)
+    assert greedy.metric("rankloop_token_cache_misses_total") == 5 + 5
 
 
 async def test_nulls_say_nothing(greedy: Service) -> None:

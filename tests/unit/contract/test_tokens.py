@@ -9,6 +9,8 @@ from contract.tokens import PairTokenizer, QueryTooLong, pad
 WORDS = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "a", "b", "c", "d"]
 VOCABULARY = {word: index for index, word in enumerate(WORDS)}
 TEMPLATES = {
+    # No template describes it: the tokenizer makes every pair.
+    "document first": ("[CLS] $B [SEP] $A [SEP]", ["[CLS]", "[SEP]"]),
     "bert": ("[CLS] $A [SEP] $B:1 [SEP]:1", ["[CLS]", "[SEP]"]),
     "xlm-roberta": ("[CLS] $A [SEP] [SEP] $B [SEP]", ["[CLS]", "[SEP]"]),
     "modernbert": ("[CLS] $A [SEP] $B [SEP]", ["[CLS]", "[SEP]"]),
@@ -45,6 +47,18 @@ def test_the_document_is_cut_and_never_the_query():
     # 24 = [CLS] + 3 of the query + [SEP] + 18 of the document + [SEP]
     assert pair.ids.tolist() == [1, 4, 4, 4, 2, *[5] * 18, 2]
     assert pair.truncated
+
+
+@pytest.mark.parametrize("family", TEMPLATES)
+@pytest.mark.parametrize("words", [0, 17, 18, 19, 24, 25, 100])
+def test_a_document_is_cut_where_the_special_tokens_still_fit(family, words):
+    raw, tokenizer = tokenizer_of(family, max_length=24)
+    room = 24 - raw.num_special_tokens_to_add(is_pair=True) - 3
+
+    (pair,) = tokenizer.pairs("a a a", ["b " * words])
+
+    assert pair.ids.tolist() == raw.encode("a a a", "b " * min(words, room)).ids
+    assert pair.truncated == (words > room)
 
 
 def test_a_query_that_leaves_no_room_is_refused():

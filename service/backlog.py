@@ -22,6 +22,8 @@ STRETCH: Final = 12.0
 """Times as long as alone, a request may take before it is overdue."""
 _FORGOTTEN: Final = 0.05
 """Of what earlier runs have shown, with each run."""
+_GUESSED_S: Final = 1e-5
+"""For a token, before the first run: enough to tell small from large, and too little to refuse anybody for."""
 
 
 @dataclass(slots=True, eq=False)
@@ -37,7 +39,7 @@ class _Rate:
 
     @property
     def seconds_per_token(self) -> float:
-        return self.seconds / self.tokens if self.tokens else 0.0
+        return self.seconds / self.tokens if self.tokens else _GUESSED_S
 
 
 class Pace:
@@ -56,7 +58,7 @@ class Pace:
         self._of_each.setdefault(scorer, _Rate()).ran(tokens, seconds)
 
     def seconds(self, scorer: object, tokens: int) -> float:
-        """What so many tokens will take; 0 before the first run."""
+        """What so many tokens will take."""
         return tokens * self._of_each.get(scorer, self._all).seconds_per_token
 
 

@@ -133,6 +133,8 @@ class _Run:
     """A batch on the device."""
 
     batch: Batch
+    since: float
+    """When the device was free for it."""
     options: onnxruntime.RunOptions = field(default_factory=onnxruntime.RunOptions)
 
     @property
@@ -214,7 +216,7 @@ class Batcher:
         except Exception as error:  # noqa: BLE001
             self._fail(run, error)
         else:
-            self._observe(run, time.perf_counter() - start)
+            self._observe(run, started_at=start)
             _deliver(run, logits, started_at=start)
         finally:
             self._running = None
@@ -223,18 +225,18 @@ class Batcher:
     def _next(self) -> _Run | None:
         with self._changed:
             while True:
-                self._drop_overdue()
+                since = time.perf_counter()
+                self._drop_overdue(since)
                 if self._waiting:
                     batch = next_batch(self._waiting, budget_tokens=self._budget_tokens)
-                    self._running = _Run(batch=batch)
+                    self._running = _Run(batch=batch, since=since)
                     return self._running
                 if self._closing:
                     return None
                 self._changed.wait()
 
-    def _drop_overdue(self) -> None:
+    def _drop_overdue(self, now: float) -> None:
         """Those whose clients left; and those whose deadline passed, where no work would be lost with them."""
-        now = time.perf_counter()
         wanted = [job for job in self._waiting if not job.future.cancelled()]
         late = [job for job in wanted if job.started_at is None and job.ticket.deadline_at < now]
         self._waiting = [job for job in wanted if job not in late]
@@ -261,10 +263,10 @@ class Batcher:
         for job in failed:
             _settle(job, error)
 
-    def _observe(self, run: _Run, seconds: float) -> None:
-        scorer = run.batch[0][0].scorer
-        self.pace.ran(scorer, tokens=run.tokens, seconds=seconds)
-        self._metrics.inference_s.observe(seconds)
+    def _observe(self, run: _Run, *, started_at: float) -> None:
+        scorer, now = run.batch[0][0].scorer, time.perf_counter()
+        self.pace.ran(scorer, tokens=run.tokens, seconds=now - run.since)
+        self._metrics.inference_s.observe(now - started_at)
         self._metrics.pairs.labels(scorer.precision).inc(len(run.batch))
 
 

@@ -29,6 +29,8 @@ UNSAYABLE: Final = {
     "has no text": "a document without a text of its own has a field that rank_fields names",
     "does not fit": "how many tokens a text has",
     "is nested deeper": "depth",
+    "too much work waits": "what the service is busy with",
+    "beyond its deadline": "what the service is busy with",
     "is a number that is not finite": "a string that reads as a number has to be a finite one",
 }
 """What the service says where a request keeps to the document and not to one of these rules."""

@@ -103,3 +103,28 @@ async def test_too_much_at_once_is_refused_and_the_rest_answered(
         )
         assert service.metric("rankloop_overloaded_total") == statuses.count(429)
         assert service.metric("rankloop_queued_tokens") == 0
+
+
+async def test_what_comes_too_late_for_its_proxy_is_refused_and_the_rest_answered(
+    folder: Path, tmp_path: Path
+) -> None:
+    async with serving.running(serving.settings(tmp_path)) as service:
+        service.place(folder)
+        # Now it knows how long it takes.
+        await service.rerank(["d"])
+        large = asyncio.create_task(service.rerank([f"document {i}" for i in range(900)]))
+        await serving.until(lambda: service.metric("rankloop_queued_tokens") > 0)
+
+        late, small = await asyncio.gather(
+            *(
+                service.client.post(
+                    "/v1/rerank",
+                    json={"query": "q", "documents": ["d"]},
+                    headers={"x-envoy-expected-rq-timeout-ms": milliseconds},
+                )
+                for milliseconds in ("1", "60000")
+            )
+        )
+
+        assert (late.status_code, small.status_code) == (429, 200)
+        assert len((await large)["results"]) == 900

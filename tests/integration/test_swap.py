@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import weakref
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -225,6 +226,19 @@ async def test_a_damaged_copy_in_the_cache_is_fetched_anew(
     await service.serves(service.publish(second))
 
     assert (await service.rerank(DOCUMENTS))["meta"]["version"] == version
+
+
+async def test_the_retired_model_is_let_go_of_while_nobody_asks(
+    service: Service, second: Path
+) -> None:
+    await service.rerank(DOCUMENTS)
+    (before,) = service.app.state.parts.models.serving
+    retired = weakref.ref(before.scorer)
+
+    del before
+    await service.serves(service.publish(second))
+
+    await until(lambda: retired() is None)
 
 
 async def test_a_new_epoch_of_the_same_version_loads_nothing(service: Service, first: Path) -> None:

@@ -53,8 +53,8 @@ def test_the_pace_of_a_new_model_is_that_of_all_until_it_has_run(pace: Pace) -> 
     assert pace.seconds(MODEL, 1000) == pytest.approx(1.0)
 
 
-def test_before_the_first_run_nothing_takes_any_time() -> None:
-    assert Pace().seconds(MODEL, 10**6) == 0
+def test_before_the_first_run_a_larger_request_takes_longer_already() -> None:
+    assert Pace().seconds(MODEL, 2000) == 2 * Pace().seconds(MODEL, 1000) > 0
 
 
 def test_a_request_is_due_twelve_times_as_late_as_alone_and_dead_ten_seconds_later(

@@ -2,7 +2,6 @@ import asyncio
 import threading
 import time
 import weakref
-from bisect import insort
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -16,8 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime import InferenceSession, RunOptions
 
 from contract.tokens import Pair
-from service.backlog import STRETCH, Ticket
-from service.batching import Batcher, Job, due, next_batch
+from service.backlog import Ticket
+from service.batching import Batcher, Job, next_batch
 from service.errors import Overloaded
 from service.metrics import Metrics
 
@@ -148,35 +147,6 @@ def test_every_pair_runs_once_and_no_run_breaks_the_budget(
         ran += [(jobs.index(owner), index) for owner, index in batch]
 
     assert sorted(ran) == [(j, i) for j, each in enumerate(lengths) for i in range(len(each))]
-
-
-def small_p99_s(*, with_large: bool) -> float:
-    """Of 1,000 small requests at the rate at which both kinds take 70 % of a device, by a clock of its own."""
-    pace_s, rng = 1e-4, np.random.default_rng(7)
-    # 10 documents of 150 tokens are .15 s of work, 200 are 3 s, nine of one for one of the other .435 s.
-    between_s = 0.435 / 0.7
-    arrivals = rng.exponential(between_s, 1111).cumsum()
-    coming = [(at, 200 if number % 10 == 9 else 10) for number, at in enumerate(arrivals)]
-    coming = [each for each in coming if with_large or each[1] == 10]
-    scorer, now, waiting, took = FakeScorer(), 0.0, list[Job](), list[float]()
-    since: dict[Job, float] = {}
-    while coming or waiting:
-        now = now if waiting else max(now, coming[0][0])
-        while coming and coming[0][0] <= now:
-            at, documents = coming.pop(0)
-            one = job(scorer, *[150] * documents, due_at=at + STRETCH * documents * 150 * pace_s)
-            since[one] = at
-            insort(waiting, one, key=due)
-        batch = next_batch(waiting, budget_tokens=1024)
-        now += len(batch) * 150 * pace_s
-        for owner in {owner for owner, _ in batch if not owner.waiting and len(owner.pairs) == 10}:
-            took.append(now - since[owner])
-    return float(np.quantile(took, 0.99))
-
-
-def test_small_requests_beside_large_ones_wait_hardly_longer_than_alone() -> None:
-    # Taking turns, it is more than six times.
-    assert small_p99_s(with_large=True) < 1.5 * small_p99_s(with_large=False)
 
 
 async def test_each_request_gets_its_own_scores_in_its_own_order(batcher: Batcher) -> None:

@@ -124,15 +124,16 @@ class _Measured:
 def _write_graphs(model: Base, folder: Path, precisions: Sequence[str]) -> None:
     with TemporaryDirectory(dir=folder.parent, prefix=".graphs-") as rough:
         raw, fused = Path(rough) / "raw.onnx", Path(rough) / "fused.onnx"
-        graphs.export(model.reranker, raw)
-        graphs.fuse(raw, fused, reranker=model.reranker, family=model.family)
+        reranker, family = model.reranker, model.family
+        graphs.export(reranker, raw)
+        graphs.fuse(raw, fused, reranker=reranker, family=family)
         for name in precisions:
             path = folder / FILES[name]
             match name:
                 case "int8":
-                    graphs.quantize(raw, path)
+                    graphs.quantize(raw, path, reranker=reranker, family=family)
                 case "float16":
-                    graphs.halve(fused, path)
+                    graphs.halve(fused, path, reranker=reranker, family=family)
                 case _:
                     shutil.copyfile(fused, path)
 

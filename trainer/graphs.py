@@ -7,7 +7,6 @@ fused graph, with norms, softmax and logit in float32.
 
 import logging
 import warnings
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,13 +21,14 @@ from onnxruntime.transformers.onnx_model import OnnxModel
 from torch import Tensor, nn
 
 from contract.first_stage import FEATURES
+from trainer import operator_counts
 from trainer.model import Reranker
+from trainer.operator_counts import FUSED_FAMILIES, Counts, Expected
 
 OPSET: Final = 17
 MAX_BYTES: Final = 2**31 - 2**24
 """One file without external data is one protobuf message, and that ends at 2 GiB."""
 
-FUSED_FAMILIES: Final = ("bert", "xlm-roberta")
 IN_FLOAT32: Final = (
     *("LayerNormalization", "SkipLayerNormalization", "EmbedLayerNormalization"),
     *("Softmax", "ReduceL2", "ReduceSum", "Range"),
@@ -66,9 +66,43 @@ def export(reranker: Reranker, path: Path) -> None:
 
 def fuse(raw: Path, path: Path, *, reranker: Reranker, family: str) -> None:
     """Writes the float32 graph that serves.  Raises `ExportRefused` where a fusion is missing."""
-    if family not in FUSED_FAMILIES:
+    if family in FUSED_FAMILIES:
+        _optimize(raw, path, reranker=reranker)
+    else:
         path.write_bytes(raw.read_bytes())
-        return
+    _refuse_other(path, Expected.of(reranker, family=family).float32())
+
+
+def quantize(raw: Path, path: Path, *, reranker: Reranker, family: str) -> None:
+    """Dynamic int8: weights of the linear maps per channel, activations per run.
+
+    Raises `ExportRefused` where a linear map was left as it was.
+    """
+    with _quietly():
+        quantize_dynamic(
+            raw,
+            path,
+            op_types_to_quantize=["MatMul"],
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+        )
+    _refuse_other(path, Expected.of(reranker, family=family).int8())
+
+
+def halve(fused: Path, path: Path, *, reranker: Reranker, family: str) -> None:
+    """Float16 weights and activations; inputs, logit and what loses by it stay float32.
+
+    Raises `ExportRefused` where more or less than that was converted.
+    """
+    blocked = [*DEFAULT_OP_BLOCK_LIST, *IN_FLOAT32]
+    with _quietly():
+        model = OnnxModel(onnx.load(fused))
+        model.convert_float_to_float16(keep_io_types=True, op_block_list=blocked)
+        model.save_model_to_file(str(path))
+    _refuse_other(path, Expected.of(reranker, family=family).float16())
+
+
+def _optimize(raw: Path, path: Path, *, reranker: Reranker) -> None:
     config = reranker.encoder.config
     with _quietly():
         fused = optimizer.optimize_model(
@@ -79,35 +113,12 @@ def fuse(raw: Path, path: Path, *, reranker: Reranker, family: str) -> None:
             opt_level=0,
         )
         fused.save_model_to_file(str(path))
-    counts = Counter(node.op_type for node in onnx.load(path).graph.node)
-    # The last layer asks for the first token alone, which is no Attention of the whole sequence.
-    layers = len(reranker.encoder.layers())
-    expected = {"Attention": layers - 1, "SkipLayerNormalization": 2 * layers}
-    found = {name: counts[name] for name in expected}
-    if found != expected:
-        message = f"fused operators are {found}, expected {expected}"
-        raise ExportRefused(message)
 
 
-def quantize(raw: Path, path: Path) -> None:
-    """Dynamic int8: weights of the linear maps per channel, activations per run."""
-    with _quietly():
-        quantize_dynamic(
-            raw,
-            path,
-            op_types_to_quantize=["MatMul"],
-            per_channel=True,
-            weight_type=QuantType.QInt8,
-        )
-
-
-def halve(fused: Path, path: Path) -> None:
-    """Float16 weights and activations; inputs, logit and what loses by it stay float32."""
-    blocked = [*DEFAULT_OP_BLOCK_LIST, *IN_FLOAT32]
-    with _quietly():
-        model = OnnxModel(onnx.load(fused))
-        model.convert_float_to_float16(keep_io_types=True, op_block_list=blocked)
-        model.save_model_to_file(str(path))
+def _refuse_other(path: Path, expected: Counts) -> None:
+    differences = operator_counts.differences(path, expected)
+    if differences is not None:
+        raise ExportRefused(differences)
 
 
 class _Graph(nn.Module):

@@ -108,16 +108,6 @@ def test_the_manifest_on_disk_is_the_one_returned(exported: Export):
     assert written == exported.manifest
 
 
-def test_an_unfused_graph_is_refused(tmp_path: Path):
-    loaded = base.load(str(crossencoders.folder(tmp_path / "base", "modernbert")))
-    graphs.export(loaded.reranker, tmp_path / "raw.onnx")
-
-    with pytest.raises(ExportRefused, match="fused operators"):
-        graphs.fuse(
-            tmp_path / "raw.onnx", tmp_path / "out.onnx", reranker=loaded.reranker, family="bert"
-        )
-
-
 def test_weights_too_large_for_one_file_are_refused(tmp_path: Path, monkeypatch):
     loaded = base.load(str(crossencoders.folder(tmp_path / "base", "bert")))
     monkeypatch.setattr(graphs, "MAX_BYTES", 1000)

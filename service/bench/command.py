@@ -45,7 +45,7 @@ def main(
         Path | None,
         typer.Option(
             "--requests",
-            help='Requests of yours as JSON lines: {"query", "documents": [texts]}; without, a shipped sample.',
+            help='Your requests as JSON lines: {"query": "...", "documents": ["...", ...]}; without, a shipped sample.',
         ),
     ] = None,
     seconds: Annotated[float, typer.Option(min=0.1, help="About how long to measure.")] = 45.0,
@@ -86,8 +86,8 @@ def _folder(*, version: str | None, folder: Path | None, base: str | None) -> It
             version, artifacts_url=settings.artifacts_url, cache_dir=settings.cache_dir
         )
     else:
-        _SAYING.print("exporting a base")
-        with source.exported(base or source.DEFAULT_BASE) as exported:
+        name = base or source.DEFAULT_BASE
+        with _SAYING.status(f"exporting {name}"), source.exported(name) as exported:
             yield exported
 
 
@@ -109,9 +109,7 @@ def _measured(
 
 
 def _show(found: Measured, *, price: float | None) -> None:
-    _TELLING.print(
-        f"version {found.version[:12]} on {found.provider}, {found.cores} cores; without HTTP and tokenising"
-    )
+    _TELLING.print(report.heading(found))
     _TELLING.print(report.table(found))
     for line in (
         *report.reasons(found),

@@ -16,12 +16,21 @@ _HOUR_S: Final = 3600
 _MILLION: Final = 1_000_000
 
 
+def heading(found: Measured) -> str:
+    return (
+        f"version {found.version[:12]} on {found.provider}, {found.cores} cores, documents of"
+        f" {found.tokens_s / found.documents_s:.0f} tokens with their query; without HTTP and tokenising"
+    )
+
+
 def table(found: Measured) -> Table:
     """All settings, the quickest first; the closer look at those that were left."""
-    drawn = Table(
-        *("precision", "threads", "batch\ntokens", "docs/s", f"{SMALL} docs\nms"),
+    drawn = Table("precision")
+    for name in (
+        *("threads", "batch\ntokens", "docs/s", f"{SMALL} docs\nms"),
         *(f"{LARGE} docs\nms", f"top {TOP}\n%", "peak\nMiB"),
-    )
+    ):
+        drawn.add_column(name, justify="right")
     for arm in _ranked(found):
         drawn.add_row(
             *(arm.precision, str(arm.threads), str(arm.batch_tokens)),

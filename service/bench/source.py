@@ -1,5 +1,6 @@
 """Where the version that is measured comes from: a folder, the store, or a base that the trainer exports."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -50,7 +51,12 @@ def exported(base: str) -> Iterator[Path]:
         arguments = [sys.executable, "-m", "trainer.export", "--base", base, "--out", str(folder)]
         ran = subprocess.run(arguments, capture_output=True, text=True, check=False)
         if ran.returncode != 0:
-            reason = (ran.stderr.strip().splitlines() or ["no reason given"])[-1]
-            message = f"{base} was not exported: {reason}"
+            message = f"the base was not exported: {_reason(ran.stderr)}"
             raise NoVersion(message)
         yield folder
+
+
+def _reason(said: str) -> str:
+    """The last line, and of an exception the message alone."""
+    last = (said.strip().splitlines() or ["no reason was given"])[-1]
+    return re.sub(r"^[\w.]+: ", "", last)

@@ -108,3 +108,26 @@ def test_a_base_is_not_exported_without_the_trainers_packages(
 
     assert ran.exit_code == 1
     assert "name a version with --version or --folder" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("Traceback ...\ntrainer.base.BaseRefused: it is no model\n", "it is no model"),
+        ("Killed\n", "Killed"),
+        ("", "no reason was given"),
+    ],
+)
+def test_why_a_base_was_not_exported_is_said(
+    monkeypatch: pytest.MonkeyPatch, said: str, reason: str
+) -> None:
+    def refused(arguments: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(arguments, 1, "", said)
+
+    monkeypatch.setattr(subprocess, "run", refused)
+
+    with (
+        pytest.raises(source.NoVersion, match=f"the base was not exported: {reason}$"),
+        source.exported("it"),
+    ):
+        pass

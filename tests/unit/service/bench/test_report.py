@@ -32,6 +32,13 @@ FOUND = Measured(
 )
 
 
+def test_the_heading_says_what_was_measured_and_what_was_not() -> None:
+    assert report.heading(FOUND) == (
+        "version ffffffffffff on CPUExecutionProvider, 4 cores, documents of 150 tokens with their query;"
+        " without HTTP and tokenising"
+    )
+
+
 def test_what_was_measured_is_a_table_with_the_quickest_first() -> None:
     console = Console(width=100)
     with console.capture() as said:

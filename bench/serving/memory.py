@@ -24,7 +24,6 @@ from bench.serving.versions import Twins
 logger = logging.getLogger("bench.serving.memory")
 
 CALLERS: Final = 4
-SWAPS: Final = 50
 WARM_UP: Final = 0.2
 """Share of the samples that no slope is of: caches fill meanwhile."""
 POLL_S: Final = 1.0
@@ -54,11 +53,12 @@ class Plan:
     twins: Twins
     precision: str
     requests: int
+    swaps: int
     shape: Anything
 
     @property
     def between_swaps(self) -> int:
-        return max(1, self.requests // SWAPS)
+        return max(1, self.requests // self.swaps)
 
 
 def measure(plan: Plan, asking: Generator, *, data: Path | None) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def measure(plan: Plan, asking: Generator, *, data: Path | None) -> dict[str, An
     with stack.running(plan.twins.first, precision=plan.precision, settings=settings) as service:
         manifests = [service.store(version) for version in (plan.twins.second, plan.twins.first)]
         samples, failed, took_s = [], 0, 0.0
-        for number in range(SWAPS):
+        for number in range(plan.swaps):
             served = service.promote(manifests[number % 2])
             outcome = _ask(service, asking, plan, number=number, data=data)
             failed += sum(not answer.ok for answer in outcome.answers)
@@ -79,7 +79,7 @@ def measure(plan: Plan, asking: Generator, *, data: Path | None) -> dict[str, An
             "requests": samples[-1].requests,
             "failed": failed,
             "requests_per_s": round(samples[-1].requests / took_s, 1),
-            "swaps": SWAPS,
+            "swaps": plan.swaps,
             "shape": asdict(plan.shape),
             **growth(samples),
             "peak_rss_mib": round(peak_rss_mib(service.pid), 1),
@@ -142,6 +142,7 @@ def main() -> None:
     parser = results.parser(__doc__)
     parser.add_argument("--requests", type=int, default=200_000, help="on the model of one layer")
     parser.add_argument("--real-requests", type=int, default=10_000, help="on the real model")
+    parser.add_argument("--swaps", type=int, default=50, help="of each")
     arguments = parser.parse_args()
     plans = {
         # Of one layer there is no int8: with random weights, it would not rank as float32 does.
@@ -149,12 +150,14 @@ def main() -> None:
             twins=versions.one_layer(),
             precision="float32",
             requests=arguments.requests,
+            swaps=arguments.swaps,
             shape=Anything(most_documents=8, most_tokens=256),
         ),
         "real": Plan(
             twins=versions.real(),
             precision=arguments.precision,
             requests=arguments.real_requests,
+            swaps=arguments.swaps,
             shape=Anything(most_documents=8),
         ),
     }

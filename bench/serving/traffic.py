@@ -152,7 +152,7 @@ class Open:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Closed:
-    """So many callers, each of whom asks again as soon as it is answered."""
+    """So many callers, each of whom asks again as soon as it is answered, or told to by a refusal."""
 
     shape: Shape
     callers: int
@@ -225,12 +225,9 @@ async def closed_loop(urls: Sequence[str], load: Closed) -> Outcome:
                 at_s = time.monotonic() - watch.began_at
                 if at_s >= load.seconds:
                     return
-                asked = body(texts, documents, tokens)
-                answers.append(
-                    await client.answer(
-                        Call(at_s=at_s, documents=documents, body=asked), began_at=watch.began_at
-                    )
-                )
+                asked = Call(at_s=at_s, documents=documents, body=body(texts, documents, tokens))
+                answers.append(await client.answer(asked, began_at=watch.began_at))
+                await asyncio.sleep(answers[-1].retry_after_s or 0)
 
         await asyncio.gather(*map(call, range(load.callers)))
     for client in clients:

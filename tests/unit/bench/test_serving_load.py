@@ -12,7 +12,16 @@ import pytest
 from bench.serving import measures, swaps
 from bench.serving.memory import Sample, growth
 from bench.serving.scaling import cost_of_a_million
-from bench.serving.traffic import FAILED, Answer, Call, Client, Open
+from bench.serving.traffic import (
+    FAILED,
+    Answer,
+    Call,
+    Client,
+    Closed,
+    Fixed,
+    Open,
+    closed_loop,
+)
 
 ANSWER = Answer(
     at_s=0.0,
@@ -62,6 +71,15 @@ async def test_a_refusal_says_when_to_come_again():
 
         client.close()
     assert (answer.status, answer.retry_after_s, answer.ok) == (429, 7, False)
+
+
+async def test_a_caller_that_is_refused_comes_again_when_it_was_told_to():
+    load = Closed(shape=Fixed(documents=1, tokens=8), callers=1, requests=2, seed=1, data=None)
+    async with await asyncio.start_server(_answering(429, "retry-after: 1"), "127.0.0.1") as server:
+        outcome = await closed_loop([_url(server)], load)
+
+    first, second = outcome.answers
+    assert second.at_s - first.done_s >= 1.0
 
 
 async def test_who_gets_no_answer_has_failed():

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.serving import results, stack, versions
-from bench.serving.measures import bootstrap, documents_per_s, latencies, percentile
+from bench.serving.measures import bootstrap, goodput, latencies, percentile, throughput
 from bench.serving.stack import Stack
 from bench.serving.traffic import (
     LARGE,
@@ -83,7 +83,7 @@ def capacity(bench: Bench, *, seconds: float) -> float:
     """Documents a second of mixed sizes."""
     load = Closed(shape=Mixed(), callers=CALLERS, seconds=seconds, seed=1, data=bench.data)
     answers = bench.closed(load).outcome.answers
-    return documents_per_s(answers, since_s=SETTLING_S, until_s=seconds)
+    return throughput(answers, since_s=SETTLING_S, until_s=seconds)
 
 
 def at(capacity: float, utilisation: float, *, data: Path | None) -> Callable[..., Open]:
@@ -134,7 +134,7 @@ def overload(bench: Bench, capacity: float, *, seconds: float) -> dict[str, Any]
     load = at(capacity, OVERLOAD, data=bench.data)
     ran = bench.open(load(seconds=seconds, seed=500))
     answers = ran.outcome.answers
-    answered = documents_per_s(answers, since_s=SETTLING_S, until_s=seconds)
+    answered = goodput(answers, since_s=SETTLING_S, until_s=seconds)
     refused = [answer for answer in answers if answer.status == REFUSED]
     asked_to_wait = [answer.retry_after_s for answer in refused if answer.retry_after_s is not None]
     return {

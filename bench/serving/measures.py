@@ -3,6 +3,7 @@
 import json
 import math
 import random
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,22 +39,25 @@ def latencies(answers: Iterable[Answer], *, documents: int | None = None) -> lis
     ]
 
 
-def documents_per_s(answers: Iterable[Answer], *, since_s: float, until_s: float) -> float:
-    """Documents answered in [since, until), a second.
-
-    A request that was under way at an edge counts by the share of its time that lies inside: what a short run finds
-    then does not depend on which side of the edge its last large answer came.
-    """
+def goodput(answers: Iterable[Answer], *, since_s: float, until_s: float) -> float:
+    """Documents of requests whose answers came in [since, until), a second."""
     counted = sum(
-        answer.documents * _inside(answer, since_s, until_s) for answer in answers if answer.ok
+        answer.documents for answer in answers if answer.ok and since_s <= answer.done_s < until_s
     )
     return counted / (until_s - since_s)
 
 
-def _inside(answer: Answer, since_s: float, until_s: float) -> float:
-    """The share of its time."""
-    inside_s = min(answer.done_s, until_s) - max(answer.at_s, since_s)
-    return max(0.0, inside_s) / answer.latency_s
+def throughput(answers: Iterable[Answer], *, since_s: float, until_s: float) -> float:
+    """Documents a second of a closed loop, from the first answer after `since` to the first one after `until`.
+
+    What the first one took lies before, so that it counts for nothing. 0 where no two answers came.
+    """
+    done = sorted((answer.done_s, answer.documents) for answer in answers if answer.ok)
+    moments = [done_s for done_s, _ in done]
+    counted = done[bisect_left(moments, since_s) : bisect_left(moments, until_s) + 1]
+    if len(counted) < 2:  # noqa: PLR2004 -- from one to another
+        return 0.0
+    return sum(documents for _, documents in counted[1:]) / (counted[-1][0] - counted[0][0])
 
 
 def bootstrap(

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.serving import results, stack, versions
-from bench.serving.measures import documents_per_s, latencies, percentile
+from bench.serving.measures import latencies, percentile, throughput
 from bench.serving.traffic import Closed, Fixed, Generator, Mixed, Shape, generator
 from bench.stack import READY_S, is_ready
 from contract import environment
@@ -81,7 +81,7 @@ def row(asking: Generator, urls: Sequence[str], cell: Cell, options: "Options") 
     )
     outcome = asking.start_closed(urls, asked).result()
     answers = outcome.answers
-    rate = documents_per_s(answers, since_s=SETTLING_S, until_s=options.seconds)
+    rate = throughput(answers, since_s=SETTLING_S, until_s=options.seconds)
     found = {
         "varies": cell.varies,
         "callers": cell.callers,

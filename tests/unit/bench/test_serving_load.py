@@ -111,17 +111,32 @@ def test_arrivals_are_poisson():
     assert deviation == pytest.approx(mean, rel=0.03)
 
 
-def test_an_answer_counts_by_the_share_of_its_time_inside_and_a_refusal_never():
+def test_goodput_is_what_is_answered_in_time_and_refusals_never():
     answers = [
         replace(ANSWER, at_s=0.0, latency_s=4.0),  # before
-        replace(ANSWER, at_s=4.0, latency_s=4.0, documents=200),  # three quarters of it
+        replace(ANSWER, at_s=0.0, latency_s=5.0, documents=200),
         replace(ANSWER, at_s=7.0, latency_s=0.5, documents=200, status=429),
-        replace(ANSWER, at_s=7.0, latency_s=1.0),  # all
-        replace(ANSWER, at_s=9.0, latency_s=2.0),  # half
-        replace(ANSWER, at_s=10.0, latency_s=1.0),  # after
+        replace(ANSWER, at_s=9.0, latency_s=1.0),  # after
     ]
 
-    assert measures.documents_per_s(answers, since_s=5.0, until_s=10.0) == (150 + 10 + 5) / 5
+    assert measures.goodput(answers, since_s=5.0, until_s=10.0) == 200 / 5
+
+
+def test_throughput_is_what_comes_after_an_answer_by_the_time_it_took():
+    # One caller, who is answered every 4 s: whatever the edges, it is 10 documents in 4 s.
+    answers = [replace(ANSWER, at_s=4.0 * number, latency_s=4.0) for number in range(4)]
+
+    assert measures.throughput(answers, since_s=1.0, until_s=9.0) == 10 / 4
+    assert measures.throughput(answers, since_s=5.0, until_s=16.0) == 10 / 4
+    assert measures.throughput(answers, since_s=13.0, until_s=20.0) == 0.0
+
+
+def test_throughput_ends_when_callers_stop_asking():
+    # Two at once, each answered every second, until one stops at 3 s.
+    both = [replace(ANSWER, at_s=n + late, latency_s=1.0) for n in range(3) for late in (0.0, 0.5)]
+    answers = [*both, *(replace(ANSWER, at_s=at_s, latency_s=1.0) for at_s in (3.5, 4.5))]
+
+    assert measures.throughput(answers, since_s=1.0, until_s=3.0) == 20.0
 
 
 def test_one_step_up_is_no_slope_but_steady_growth_is():

@@ -112,6 +112,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
 async def _open(settings: ServiceSettings, metrics: Metrics, stack: AsyncExitStack) -> Parts:
     """Raises `DeviceUnavailable`; a database or a Redis that is away is waited for while serving."""
     runtime = device.choose(settings.service_device, threads=settings.service_threads)
+    batch_tokens = settings.service_batch_tokens or runtime.batch_tokens
     secret = settings.secret.get_secret_value().encode()
     engine, redis = _engine(settings), _redis(settings)
     # Requests that wait for Postgres hold up neither the log nor what is read of keys and models.
@@ -128,7 +129,7 @@ async def _open(settings: ServiceSettings, metrics: Metrics, stack: AsyncExitSta
     reranker = Reranker(
         models,
         settings,
-        batcher=stack.enter_context(Batcher(metrics, budget_tokens=settings.service_batch_tokens)),
+        batcher=stack.enter_context(Batcher(metrics, budget_tokens=batch_tokens)),
         log=log,
         failures=failures,
         metrics=metrics,

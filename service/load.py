@@ -21,7 +21,6 @@ from service.settings import Precision
 logger = logging.getLogger(__name__)
 
 _PROBE_TIMEOUT_S: Final = 300
-_CUDA_TOKENS: Final = 1024
 _TREE: Final = Path(__file__).parents[1]
 
 
@@ -81,6 +80,6 @@ class Loader:
 
     def _warmed(self, folder: Path, manifest: Manifest, precision: Precision) -> Scorer:
         scorer = Scorer.load(folder, manifest, precision=precision, runtime=self._runtime)
-        scorer.warm_up(tokens=_CUDA_TOKENS if self._runtime.is_cuda else 1)
+        scorer.warm_up(tokens=self._runtime.batch_tokens if self._runtime.is_cuda else 1)
         scorer.check_golden()
         return scorer

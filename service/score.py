@@ -7,7 +7,7 @@ activation scale for a whole run, so there a batch is one pair.
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
 import onnxruntime
@@ -33,8 +33,10 @@ class Scorer:
         *,
         manifest: Manifest,
         precision: str,
+        runtime: Runtime,
     ) -> None:
         self._session = session
+        self._runtime = runtime
         self.tokenizer = tokenizer
         self.manifest = manifest
         self.precision = precision
@@ -50,7 +52,7 @@ class Scorer:
         except Exception as error:
             message = f"ONNX Runtime refuses {path.name}: {type(error).__name__}"
             raise ArtifactRejected(message) from error
-        return cls(session, tokenizer, manifest=manifest, precision=precision)
+        return cls(session, tokenizer, manifest=manifest, precision=precision, runtime=runtime)
 
     @property
     def variant(self) -> Variant:
@@ -71,14 +73,14 @@ class Scorer:
         first_stage: (n, 3), one row for each pair.  Returns (n,).
         """
         batch = pad(pairs, pad_id=self.manifest.pad_id)
-        inputs = {
+        inputs: dict[str, NDArray[Any]] = {
             "input_ids": batch.input_ids,
             "attention_mask": batch.attention_mask,
             "first_stage": first_stage,
         }
         if self.manifest.token_type_ids:
             inputs["token_type_ids"] = batch.token_type_ids
-        (logits,) = self._session.run(["logit"], inputs, run_options)
+        logits = self._runtime.run(self._session, inputs, run_options)
         return np.asarray(logits, dtype=np.float64).reshape(len(pairs))
 
     def warm_up(self, *, tokens: int) -> None:

@@ -18,7 +18,7 @@ from service.bench.requests import Prepared, Request, resized, waves
 from service.bench.rig import CPU_BATCHES, CUDA_BATCHES, Rig, thread_counts
 from service.bench.trial import Arm, Trial, halved, simplest
 from service.device import Runtime
-from service.settings import Precision, ServiceSettings
+from service.settings import Precision
 
 EXACT: Final = Precision.FLOAT32
 _LOOK_SHARE: Final = 1 / 3
@@ -160,7 +160,7 @@ class _Bench:
         return {default.batch_tokens, *(CUDA_BATCHES if self.runtime.is_cuda else CPU_BATCHES)}
 
     def _default(self, precision: str) -> Arm:
-        tokens = ServiceSettings.model_fields["service_batch_tokens"].default
+        tokens = self.runtime.batch_tokens
         return Arm(precision=precision, threads=self.runtime.threads, batch_tokens=tokens)
 
     def _prepared(self, requests: Sequence[Request]) -> list[Prepared]:

@@ -1,5 +1,6 @@
 import os
 
+import numpy as np
 import onnxruntime
 import pytest
 
@@ -28,8 +29,8 @@ def silent_fallback(monkeypatch: pytest.MonkeyPatch) -> None:
     """A build with CUDA on a machine whose libraries do not load: ONNX Runtime says nothing and takes the CPU."""
     real = onnxruntime.InferenceSession
 
-    def fall_back(model: str | bytes, options: object, providers: list[str]) -> object:
-        assert providers == [CUDA, CPU]
+    def fall_back(model: str | bytes, options: object, providers: list[object]) -> object:
+        assert providers == [(CUDA, {"use_tf32": "0"}), CPU]
         return real(model, options, providers=[CPU])
 
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
@@ -55,3 +56,29 @@ def test_a_session_of_a_real_graph_answers() -> None:
     session = Runtime(provider=CPU, threads=1).session(device._IDENTITY)
 
     assert session.run(None, {"x": [7.0]})[0].tolist() == [7.0]
+
+
+@pytest.mark.parametrize("provider", [CPU, CUDA])
+def test_a_run_is_the_same_with_bound_inputs_and_without(provider: str) -> None:
+    session = Runtime(provider=CPU, threads=1).session(device._IDENTITY)
+    every_second = np.arange(2, dtype=np.float32)[::2]
+
+    found = Runtime(provider=provider, threads=1).run(session, {"x": every_second + 7})
+
+    assert found.tolist() == [7.0]
+
+
+@pytest.mark.parametrize("provider", [CPU, CUDA])
+def test_a_run_ends_when_its_options_say_so(provider: str) -> None:
+    session = Runtime(provider=CPU, threads=1).session(device._IDENTITY)
+    options = onnxruntime.RunOptions()
+    options.terminate = True
+
+    with pytest.raises(Exception, match="terminate"):
+        Runtime(provider=provider, threads=1).run(session, {"x": np.ones(1, np.float32)}, options)
+
+
+def test_a_gpu_is_given_more_tokens_at_once() -> None:
+    tokens = [Runtime(provider=provider, threads=1).batch_tokens for provider in (CPU, CUDA)]
+
+    assert tokens == [1024, 8192]

@@ -33,6 +33,7 @@ def test_every_setting_is_documented_and_every_documented_setting_exists():
         "docs/integrations.md",
         "docs/judging.md",
         "docs/operations.md",
+        "docs/performance.md",
     ],
 )
 def test_every_file_that_a_document_links_to_exists(document):

@@ -1,0 +1,54 @@
+"""`python -m bench.serving`: every part one after another, each in a process of its own; then tables and pictures.
+
+    python -m bench.serving [--only NAME ...] [--data DIR] [--out DIR]
+
+A part that fails keeps none of the others from running; what failed is named at the end, which is then 1.
+"""
+
+import argparse
+import logging
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from bench.serving import plots, results, tables
+
+logger = logging.getLogger("bench.serving")
+
+PARTS: Final = ("load", "swaps", "memory", "scaling")
+
+
+def main() -> int:
+    options = _parser().parse_args()
+    failed = [
+        name for name in PARTS if name in options.only and not _succeeds(command(name, options))
+    ]
+    tables.write(options.out)
+    plots.write(options.out)
+    for name in failed:
+        logger.error("%s failed", name)
+    return 1 if failed else 0
+
+
+def command(name: str, options: argparse.Namespace) -> Sequence[str | Path]:
+    """Of one part, which takes what every part takes."""
+    common = ["--out", options.out, "--precision", options.precision]
+    data = ["--data", options.data] if options.data else []
+    return [sys.executable, "-m", f"bench.serving.{name}", *common, *data]
+
+
+def _succeeds(command: Sequence[str | Path]) -> bool:
+    logger.info("%s", " ".join(map(str, command[1:])))
+    return subprocess.run(command, cwd=results.ROOT, check=False).returncode == 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = results.parser(__doc__)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""What the parts found, as Markdown: `tables.md`, one section for each file of results that is there."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+Found: TypeAlias = Mapping[str, Any]
+"""What a part wrote."""
+Table: TypeAlias = tuple[Sequence[str], Sequence[Sequence[object]]]
+"""The names of its columns, and its rows."""
+
+LATENCIES: Final = ("p50", "p90", "p99")
+THROUGHPUT: Final = ("documents_per_s", "p50_ms", "p99_ms", "cost_of_a_million_documents")
+MS: Final = tuple(f"{name}, ms" for name in LATENCIES)
+
+
+def write(folder: Path) -> None:
+    """`tables.md` of the results in this folder."""
+    sections = [
+        _section(name, json.loads(path.read_text(encoding="utf-8")), tables)
+        for name, tables in TABLES.items()
+        if (path := folder / f"{name}.json").exists()
+    ]
+    (folder / "tables.md").write_text("\n".join(sections), encoding="utf-8")
+
+
+def _section(name: str, found: Found, tables: Callable[[Found], Iterator[Table]]) -> str:
+    machine = found["machine"]
+    head = (
+        f"## {name}\n\n`{found['command']}`, commit {found['commit']}, {found['seconds']} s on "
+        f"{machine['cores']} cores of {machine['cpu'] or 'an unnamed processor'}, {machine['at']}\n"
+    )
+    return "\n".join([head, *map(markdown, tables(found))])
+
+
+def markdown(table: Table) -> str:
+    """The same table in Markdown.
+
+    >>> print(markdown((("a", "b"), [("x", 1.5)])), end="")
+    | a | b |
+    |---|---|
+    | x | 1.5 |
+    """
+    columns, rows = table
+    lines = [columns, *rows]
+    said = ["| " + " | ".join(map(str, line)) + " |" for line in lines]
+    return "\n".join([said[0], "|" + "---|" * len(columns), *said[1:], ""])
+
+
+def load(found: Found) -> Iterator[Table]:
+    fairness, overload = found["fairness"], found["overload"]
+    yield (
+        ("small requests", "n", *MS),
+        [
+            ("beside large ones", *_latencies(fairness["mixed"])),
+            ("alone", *_latencies(fairness["alone"])),
+            ("at ten times capacity, those admitted", *_latencies(overload, prefix="admitted_")),
+        ],
+    )
+    yield (
+        ("", "value", "95 %"),
+        [
+            ("capacity, documents/s", found["capacity_documents_per_s"], ""),
+            ("p99 beside large ones / alone", fairness["p99_ratio"], _to(fairness["p99_ratio_95"])),
+            ("goodput at ten times capacity / capacity", overload["goodput"], ""),
+        ],
+    )
+
+
+def swaps(found: Found) -> Iterator[Table]:
+    near = f"{found['near_s']:.0f} s"
+    yield (
+        ("small requests", "n", *MS),
+        [
+            (f"within {near} of a swap", *_latencies(found["near"])),
+            ("the rest of the run", *_latencies(found["far"])),
+        ],
+    )
+    yield (
+        ("swaps", "requests", "failed", "mixed versions", "wrong probes", "p99 ratio", "95 %"),
+        [
+            (
+                *(found[name] for name in ("swaps", "requests", "failed", "mixed_versions")),
+                f"{found['wrong_probes']} of {found['probes']}",
+                found["p99_ratio"],
+                _to(found["p99_ratio_95"]),
+            )
+        ],
+    )
+
+
+def memory(found: Found) -> Iterator[Table]:
+    models = {name: found[name] for name in ("one_layer", "real") if name in found}
+    yield (
+        (
+            *("model", "precision", "requests", "failed", "swaps"),
+            *("MiB/100,000 requests", "95 %", "grown, MiB", "peak RSS, MiB"),
+        ),
+        [
+            (
+                name.replace("_", " "),
+                *(each[key] for key in ("precision", "requests", "failed", "swaps")),
+                each["rss"]["slope_mib_per_100k"],
+                _to(each["rss"]["slope_95"]),
+                each["rss"]["grown_mib"],
+                each["peak_rss_mib"],
+            )
+            for name, each in models.items()
+        ],
+    )
+
+
+def scaling(found: Found) -> Iterator[Table]:
+    yield _all_of(found["rows"], "varies")
+    yield _all_of(found["replicas"], "processes", "threads")
+
+
+def _all_of(rows: Sequence[Found], *first: str) -> Table:
+    names = (*first, "precision", "documents", "tokens", "callers", *THROUGHPUT)
+    return [name.replace("_", " ") for name in names], [
+        [row[name] for name in names] for row in rows
+    ]
+
+
+def _latencies(found: Found, *, prefix: str = "") -> list[object]:
+    """A size that nobody was answered of has none."""
+    return [
+        found.get(f"{prefix}small_{name}", "") for name in ("n", *(f"{p}_ms" for p in LATENCIES))
+    ]
+
+
+def _to(interval: Sequence[float]) -> str:
+    return " to ".join(map(str, interval))
+
+
+TABLES: Final[Mapping[str, Callable[[Found], Iterator[Table]]]] = {
+    "load": load,
+    "swaps": swaps,
+    "memory": memory,
+    "scaling": scaling,
+}

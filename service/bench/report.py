@@ -75,11 +75,15 @@ def reasons(found: Measured) -> Iterator[str]:
 
 
 def settings(found: Measured) -> Iterator[str]:
-    """Lines for an environment file; 0 threads are every core, wherever the file is used."""
-    arm = found.recommended
-    yield f"RANKLOOP_SERVICE_THREADS={0 if arm.threads == found.cores else arm.threads}"
-    yield f"RANKLOOP_SERVICE_BATCH_TOKENS={arm.batch_tokens}"
+    """Lines for an environment file; 0 is what the service does by itself, on other machines too."""
+    arm, default = found.recommended, found.default
+    yield f"RANKLOOP_SERVICE_THREADS={_set(arm.threads, default.threads)}"
+    yield f"RANKLOOP_SERVICE_BATCH_TOKENS={_set(arm.batch_tokens, default.batch_tokens)}"
     yield f"RANKLOOP_SERVICE_PRECISION={arm.precision}"
+
+
+def _set(value: int, default: int) -> int:
+    return 0 if value == default else value
 
 
 def cost(found: Measured, *, price: float | None) -> Iterator[str]:

@@ -45,6 +45,7 @@ class Rig:
         self._manifest = manifest
         self._runtime = runtime
         self._scorers: dict[tuple[str, int], Scorer] = {}
+        self._warmed: set[Arm] = set()
         self._batchers: dict[int, Batcher] = {}
         self._open = ExitStack()
 
@@ -56,7 +57,7 @@ class Rig:
 
     async def score(self, arm: Arm, requests: Sequence[Prepared]) -> Timed:
         """All of them at once, from the first one handed in to the last one answered."""
-        scorer, batcher = self.scorer(arm), self._batcher(arm.batch_tokens)
+        scorer, batcher = self._warm(arm), self._batcher(arm.batch_tokens)
         start = time.perf_counter()
         found = await asyncio.gather(
             *(batcher.score(scorer, each.pairs, first_stage=each.first_stage) for each in requests)
@@ -66,16 +67,22 @@ class Rig:
         )
 
     def scorer(self, arm: Arm) -> Scorer:
-        """Loaded and warm."""
+        """Settings that differ in the size of their batches share it."""
         key = (arm.precision, arm.threads)
         if key not in self._scorers:
             runtime = replace(self._runtime, threads=arm.threads)
-            scorer = Scorer.load(
+            self._scorers[key] = Scorer.load(
                 self._folder, self._manifest, precision=arm.precision, runtime=runtime
             )
-            scorer.warm_up(tokens=arm.batch_tokens)
-            self._scorers[key] = scorer
         return self._scorers[key]
+
+    def _warm(self, arm: Arm) -> Scorer:
+        """As the service warms it: on a GPU, kernels are chosen by the size of a batch."""
+        scorer = self.scorer(arm)
+        if arm not in self._warmed:
+            scorer.warm_up(tokens=arm.batch_tokens if self._runtime.is_cuda else 1)
+            self._warmed.add(arm)
+        return scorer
 
     def _batcher(self, tokens: int) -> Batcher:
         if tokens not in self._batchers:

@@ -12,6 +12,7 @@ from service.bench.trial import Arm, Trial
 
 DEFAULT = Arm(precision="float32", threads=4, batch_tokens=1024)
 QUICK = Arm(precision="int8", threads=2, batch_tokens=1024)
+LARGER = Arm(precision="float32", threads=4, batch_tokens=4096)
 DROPPED = Arm(precision="float32", threads=1, batch_tokens=512)
 
 LOOK = Look(small_s=0.0123, large_s=0.06, overlap=1.0, peak_bytes=200 << 20)
@@ -56,15 +57,17 @@ def test_what_was_measured_is_a_table_with_the_quickest_first() -> None:
     ]
 
 
-def test_the_settings_are_lines_to_paste_and_every_core_is_0_threads() -> None:
+def test_the_settings_are_lines_to_paste_and_0_leaves_the_choice_to_the_service() -> None:
     assert list(report.settings(FOUND)) == [
         "RANKLOOP_SERVICE_THREADS=2",
-        "RANKLOOP_SERVICE_BATCH_TOKENS=1024",
+        "RANKLOOP_SERVICE_BATCH_TOKENS=0",
         "RANKLOOP_SERVICE_PRECISION=int8",
     ]
-    assert next(report.settings(replace(FOUND, recommended=DEFAULT))) == (
-        "RANKLOOP_SERVICE_THREADS=0"
-    )
+    assert list(report.settings(replace(FOUND, recommended=LARGER))) == [
+        "RANKLOOP_SERVICE_THREADS=0",
+        "RANKLOOP_SERVICE_BATCH_TOKENS=4096",
+        "RANKLOOP_SERVICE_PRECISION=float32",
+    ]
 
 
 def test_it_says_by_how_much_the_recommended_settings_are_quicker() -> None:

@@ -25,6 +25,7 @@ def main() -> int:
     failed = [
         name for name in PARTS if name in options.only and not _succeeds(command(name, options))
     ]
+    options.out.mkdir(parents=True, exist_ok=True)
     tables.write(options.out)
     plots.write(options.out)
     for name in failed:
@@ -41,7 +42,7 @@ def command(name: str, options: argparse.Namespace) -> Sequence[str | Path]:
 
 def _succeeds(command: Sequence[str | Path]) -> bool:
     logger.info("%s", " ".join(map(str, command[1:])))
-    return subprocess.run(command, cwd=results.ROOT, check=False).returncode == 0
+    return subprocess.run(command, check=False).returncode == 0
 
 
 def _parser() -> argparse.ArgumentParser:

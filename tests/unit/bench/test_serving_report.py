@@ -128,11 +128,11 @@ def test_a_part_that_fails_keeps_no_other_from_running(tmp_path, monkeypatch, ca
 
     monkeypatch.setattr(whole, "_succeeds", succeeds)
     monkeypatch.setattr(
-        sys, "argv", ["bench.serving", "--only", "swaps", "load", "--out", str(tmp_path)]
+        sys, "argv", ["bench.serving", "--only", "swaps", "load", "--out", str(tmp_path / "out")]
     )
 
     code = whole.main()
 
     assert (code, ran) == (1, ["bench.serving.load", "bench.serving.swaps"])
     assert "load failed" in caplog.text
-    assert (tmp_path / "tables.md").exists()
+    assert (tmp_path / "out" / "tables.md").exists()

@@ -49,7 +49,7 @@ class GoldenPair(_Frozen):
 
 
 class Variant(_Frozen):
-    """One precision of the same model, in a file of its own."""
+    """One precision of the same model: a graph in a file of its own, whose weights may be in another one."""
 
     file: FileName
     temperature: float = Field(gt=0)
@@ -112,7 +112,7 @@ class Manifest(_Frozen):
     files: dict[FileName, str]
     """File name to sha256, in hex."""
     variants: dict[str, Variant]
-    """By precision: float32, int8, float16."""
+    """By precision: float32, int8, float16, float16-packed."""
     golden: tuple[GoldenPair, ...]
     anchor: Anchor
 

@@ -32,6 +32,10 @@ Floats = NDArray[np.float64]
 FILES: Final = {"float32": "model.onnx", "int8": "model.int8.onnx", "float16": "model.fp16.onnx"}
 logger = logging.getLogger(__name__)
 PRECISIONS: Final = tuple(FILES)
+HALF: Final = "float16"
+PACKED: Final = "float16-packed"
+PACKED_FILE: Final = "model.fp16-packed.onnx"
+"""Comes with float16 where a family can be packed, and scores with its weights."""
 FLOAT32_TOLERANCE: Final = 1e-4
 MIN_TOLERANCE: Final = {"float32": 1e-3, "int8": 0.1, "float16": 0.05}
 """Of a golden logit on another machine, whose kernels may sum in another order."""
@@ -95,13 +99,13 @@ def export(
     measured = {name: _measure(draft, folder, precision=name, exact=exact) for name in precisions}
     kept = [name for name in precisions if _is_good(name, measured[name].parity)]
     for name in set(precisions) - set(kept):
-        (folder / FILES[name]).unlink()
+        _drop(folder, name)
     manifest = draft.model_copy(
         update={
             "parent": None if parent is None else parent.version,
             "run_id": run_id,
             "files": {path.name: artifact.sha256(path) for path in sorted(folder.iterdir())},
-            "variants": {name: measured[name].variant for name in kept},
+            "variants": _with_packed({name: measured[name].variant for name in kept}, folder),
         }
     )
     _write_last(folder / artifact.MANIFEST, manifest.to_json())
@@ -113,6 +117,24 @@ def _refuse_broken(reranker: Reranker) -> None:
     for name, weights in reranker.named_parameters():
         if not weights.isfinite().all():
             raise ExportRefused(f"{name} has weights that are not finite")
+
+
+def _drop(folder: Path, precision: str) -> None:
+    """With it goes what is of no use without it."""
+    (folder / FILES[precision]).unlink()
+    if precision == HALF:
+        (folder / FILES[HALF]).with_suffix(".weights").unlink()
+        (folder / PACKED_FILE).unlink(missing_ok=True)
+
+
+def _with_packed(variants: dict[str, Variant], folder: Path) -> dict[str, Variant]:
+    """The packed graph has no kernels on a CPU to be compared with torch.
+
+    It is float16's without padding, so it is held to float16's golden pairs, by the device that is to serve it.
+    """
+    if HALF in variants and (folder / PACKED_FILE).exists():
+        return variants | {PACKED: variants[HALF].model_copy(update={"file": PACKED_FILE})}
+    return variants
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +156,11 @@ def _write_graphs(model: Base, folder: Path, precisions: Sequence[str]) -> None:
                     graphs.quantize(raw, path, reranker=reranker, family=family)
                 case "float16":
                     graphs.halve(fused, path, reranker=reranker, family=family)
+                    if graphs.can_pack(reranker, family=family):
+                        packed = folder / PACKED_FILE
+                        graphs.halve_packed(
+                            fused, packed, reranker=reranker, family=family, halved=path
+                        )
                 case _:
                     shutil.copyfile(fused, path)
 

@@ -2,7 +2,7 @@
 
 float32 is fused for speed (BERT, XLM-R) or as exported (ModernBERT, for which ONNX Runtime has no fusion). int8 is
 dynamic and made from the unfused graph, since fused attention would stay in float32. float16 is made from the
-fused graph, with norms, softmax and logit in float32.
+fused graph, with norms, softmax and logit in float32; packed, it is the same without padding, for CUDA alone.
 """
 
 import logging
@@ -14,6 +14,7 @@ from typing import Final
 
 import onnx
 import torch
+from onnx import ModelProto
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.transformers import optimizer
 from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST
@@ -21,7 +22,7 @@ from onnxruntime.transformers.onnx_model import OnnxModel
 from torch import Tensor, nn
 
 from contract.first_stage import FEATURES
-from trainer import operator_counts
+from trainer import operator_counts, packing
 from trainer.model import Reranker
 from trainer.operator_counts import FUSED_FAMILIES, Counts, Expected
 
@@ -92,14 +93,41 @@ def quantize(raw: Path, path: Path, *, reranker: Reranker, family: str) -> None:
 def halve(fused: Path, path: Path, *, reranker: Reranker, family: str) -> None:
     """Float16 weights and activations; inputs, logit and what loses by it stay float32.
 
-    Raises `ExportRefused` where more or less than that was converted.
+    Weights are in a file of their own beside `path`, ending with `.weights`.  Raises `ExportRefused` where more or less
+    than that was converted.
     """
-    blocked = [*DEFAULT_OP_BLOCK_LIST, *IN_FLOAT32]
+    weights = path.with_suffix(".weights")
+    weights.unlink(missing_ok=True)  # onnx would append to it
     with _quietly():
-        model = OnnxModel(onnx.load(fused))
-        model.convert_float_to_float16(keep_io_types=True, op_block_list=blocked)
-        model.save_model_to_file(str(path))
+        model = _halved(onnx.load(fused))
+    onnx.save_model(model, path, save_as_external_data=True, location=weights.name)
     _refuse_other(path, Expected.of(reranker, family=family).float16())
+
+
+def can_pack(reranker: Reranker, *, family: str) -> bool:
+    """Whether there is attention of the whole sequence, in a form that ONNX Runtime packs."""
+    return family in FUSED_FAMILIES and len(reranker.encoder.layers()) > 1
+
+
+def halve_packed(fused: Path, path: Path, *, reranker: Reranker, family: str, halved: Path) -> None:
+    """The float16 graph without padding; its weights are those of `halved`, which lies beside it.
+
+    Raises `ExportRefused` where more or less than that was packed or converted.
+    """
+    with _quietly():
+        model = _halved(packing.packed(onnx.load(fused)))
+    packing.share_weights(model, owner=halved)
+    path.write_bytes(model.SerializeToString())
+    _refuse_other(path, Expected.of(reranker, family=family).packed())
+
+
+def _halved(graph: ModelProto) -> ModelProto:
+    model = OnnxModel(graph)
+    blocked = [*DEFAULT_OP_BLOCK_LIST, *IN_FLOAT32, *packing.IN_FLOAT32]
+    model.convert_float_to_float16(keep_io_types=True, op_block_list=blocked)
+    model.topological_sort()
+    halved: ModelProto = model.model
+    return halved
 
 
 def _optimize(raw: Path, path: Path, *, reranker: Reranker) -> None:

@@ -71,13 +71,18 @@ class Expected:
         """Made from the graph that is not fused, and every linear map of it."""
         return self._maps("int8")
 
-    def float16(self) -> Counts:
+    def float16(self, *, attention: str = "Attention") -> Counts:
         casts = 2 * self.layers + CASTS + MATCH_CASTS * self.matches
         return (
             self._maps("float16")
-            | self._fusions("Attention")
+            | self._fusions(attention)
             | ({"casts to float16": casts} if self.fused else {})
         )
+
+    def packed(self) -> Counts:
+        """As float16, with the last layer padded again."""
+        once = {"RemovePadding": 1, "RestorePadding": 1}
+        return self.float16(attention="PackedAttention") | once
 
     def _maps(self, weights: str) -> Counts:
         return {f"linear maps in {weights}": self.linear_maps, "norms in float": self.norms}

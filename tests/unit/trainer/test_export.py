@@ -5,6 +5,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from onnx import StringStringEntryProto, TensorProto
 
 from contract.artifact import MANIFEST, Manifest, verified
 from contract.first_stage import features
@@ -73,12 +74,43 @@ def test_only_bert_has_the_input_for_token_types(exported: Export):
     assert [each.name for each in graph.output] == ["logit"]
 
 
-def test_a_file_is_whole_without_external_data(exported: Export):
-    for variant in exported.manifest.variants.values():
-        tensors = onnx.load(
-            exported.folder / variant.file, load_external_data=False
-        ).graph.initializer
-        assert all(tensor.data_location != onnx.TensorProto.EXTERNAL for tensor in tensors)
+def test_float16_alone_has_its_weights_in_a_file_of_their_own(exported: Export):
+    elsewhere = {
+        name: {each.value for tensor in initializers(exported, name) for each in places(tensor)}
+        for name in exported.manifest.variants
+    }
+
+    halves = {name for name in elsewhere if name.startswith("float16")}
+    assert all(elsewhere[name] == {"model.fp16.weights"} for name in halves)
+    assert not any(elsewhere[name] for name in set(elsewhere) - halves)
+
+
+def test_a_packed_graph_adds_no_weights_to_a_version(exported: Export):
+    if exported.manifest.family == "modernbert":
+        assert "float16-packed" not in exported.manifest.variants
+        return
+
+    tensors = [initializers(exported, name) for name in ("float16", "float16-packed")]
+
+    padded, packed = ({tensor.name: tensor for tensor in each} for each in tensors)
+    assert packed == padded
+
+
+def test_a_packed_graph_is_held_to_the_golden_pairs_of_float16(exported: Export):
+    variants = exported.manifest.variants
+    packed = variants.get("float16-packed", variants["float16"])
+
+    assert packed.model_copy(update={"file": "model.fp16.onnx"}) == variants["float16"]
+    assert "float16-packed" not in exported.parity
+
+
+def initializers(exported: Export, precision: str) -> list[TensorProto]:
+    file = exported.folder / exported.manifest.variants[precision].file
+    return list(onnx.load(file, load_external_data=False).graph.initializer)
+
+
+def places(tensor: TensorProto) -> list[StringStringEntryProto]:
+    return [each for each in tensor.external_data if each.key == "location"]
 
 
 @torch.no_grad()
@@ -127,7 +159,7 @@ def test_weights_that_are_not_finite_are_refused_by_name(tmp_path: Path):
     assert not (tmp_path / "out").exists()
 
 
-def test_an_int8_graph_that_ranks_otherwise_is_left_out_and_reported(tmp_path: Path, monkeypatch):
+def test_a_variant_that_ranks_otherwise_is_left_out_and_reported(tmp_path: Path, monkeypatch):
     folder = crossencoders.folder(tmp_path / "base", "bert")
     real = export.parity
 
@@ -140,13 +172,15 @@ def test_an_int8_graph_that_ranks_otherwise_is_left_out_and_reported(tmp_path: P
     made = export.export_base(str(folder), tmp_path / "version")
 
     assert made.parity["int8"].agreement == 0.5
-    assert "int8" not in made.manifest.variants
-    assert "model.int8.onnx" not in made.manifest.files
-    assert not (made.folder / "model.int8.onnx").exists()
+    assert set(made.manifest.variants) == {"float32"}
+    left = {path.name for path in made.folder.iterdir()} - {MANIFEST}
+    assert left == set(made.manifest.files)
+    # Without float16, its weights and the packed graph go too.
+    assert left == {"model.onnx", "tokenizer.json", "weights.safetensors"}
 
 
 def test_the_default_base_serves_in_each_precision_as_it_was_trained(start: Export):
-    assert set(start.manifest.variants) == {"float32", "int8", "float16"}
+    assert set(start.manifest.variants) == {"float32", "int8", "float16", "float16-packed"}
     assert start.parity["float32"].max_difference < 1e-4
     assert start.parity["float16"].max_difference < 0.05
     for variant in start.manifest.variants.values():

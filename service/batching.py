@@ -1,9 +1,9 @@
 """One thread feeds the device: micro-batches of like lengths, of the request that is due first.
 
-A request's pairs are sorted by length and run longest first, in batches under a budget of padded tokens. Each batch
-belongs to the request that is due first, so that a large one does not block a small one; room that it leaves is filled
-with pairs of others that are nearly as long. Nothing waits for company. Requests that were cancelled are dropped, and a
-run that nobody waits for any more is ended.
+A request's pairs are sorted by length and run longest first, in batches under a budget of tokens: padded ones, or real
+ones where the model runs without padding. Each batch belongs to the request that is due first, so that a large one does
+not block a small one; room that it leaves is filled with pairs of others that are nearly as long. Nothing waits for
+company. Requests that were cancelled are dropped, and a run that nobody waits for any more is ended.
 """
 
 import asyncio
@@ -36,6 +36,9 @@ class Scores(Protocol):
 
     @property
     def one_by_one(self) -> bool: ...
+
+    @property
+    def packed(self) -> bool: ...
 
     def logits(
         self,
@@ -90,10 +93,25 @@ class Job:
         queue_s = (self.started_at or self.queued_at) - self.queued_at
         return Scored(logits=self.logits, queue_s=queue_s, inference_s=self.inference_s)
 
-    def take(self, room: int, *, at_least: float = 0, at_most: float = float("inf")) -> list[int]:
-        """Removes the longest waiting pairs within bounds, `room` of them at most."""
-        end = bisect_right(self.waiting, at_most, key=self.length)
-        start = max(bisect_left(self.waiting, at_least, key=self.length), end - room)
+    def take(
+        self,
+        room_tokens: int,
+        *,
+        padded_to: int | None,
+        at_least: float = 0,
+        at_most: float = float("inf"),
+    ) -> list[int]:
+        """Removes the longest waiting pairs within bounds, as many as there is room for.
+
+        padded_to: what each of them takes of the room; None for its own length.
+        """
+        end = start = bisect_right(self.waiting, at_most, key=self.length)
+        first = bisect_left(self.waiting, at_least, key=self.length)
+        while start > first:
+            room_tokens -= padded_to or self.length(self.waiting[start - 1])
+            if room_tokens < 0:
+                break
+            start -= 1
         taken = self.waiting[start:end]
         del self.waiting[start:end]
         return taken
@@ -110,19 +128,21 @@ def due(job: Job) -> float:
 def next_batch(waiting: list[Job], *, budget_tokens: int) -> Batch:
     """Takes the next run from the waiting jobs, which are ordered by when they are due: the first one is its owner.
 
-    Every pair is of one scorer, and `len(batch) * longest <= budget_tokens` unless a single pair is longer.
+    Every pair is of one scorer, and `len(batch) * longest <= budget_tokens`, or for a scorer without padding the sum of
+    lengths, unless a single pair is longer.
     """
     owner = waiting[0]
-    longest = owner.longest
-    room = 1 if owner.scorer.one_by_one else max(1, budget_tokens // longest)
-    batch: Batch = [(owner, index) for index in owner.take(room)]
+    longest, scorer = owner.longest, owner.scorer
+    padded_to = None if scorer.packed else longest
+    room = longest if scorer.one_by_one else max(longest, budget_tokens)
+    shortest = longest * _SHORTEST_COMPANY
+    batch: Batch = [(owner, index) for index in owner.take(room, padded_to=padded_to)]
     for job in waiting[1:]:
-        if len(batch) == room:
+        left = room - sum(padded_to or each.length(index) for each, index in batch)
+        if left < (padded_to or shortest):
             break
-        if job.scorer is owner.scorer:
-            company = job.take(
-                room - len(batch), at_least=longest * _SHORTEST_COMPANY, at_most=longest
-            )
+        if job.scorer is scorer:
+            company = job.take(left, padded_to=padded_to, at_least=shortest, at_most=longest)
             batch += [(job, index) for index in company]
     waiting[:] = [job for job in waiting if job.waiting]
     return batch

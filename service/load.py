@@ -46,8 +46,13 @@ class Loader:
         return scorer
 
     def _wanted(self, manifest: Manifest) -> Precision:
-        """What was measured to be the fastest once stays, so that a swap does not change the precision."""
-        return self._settled if self._settled in manifest.variants else self._precision
+        """What was measured to be the fastest once stays, so that a swap does not change the precision.
+
+        On a GPU nothing is measured: a version that is not fit in the best precision is served in the next one.
+        """
+        if self._runtime.is_cuda or self._settled not in manifest.variants:
+            return self._precision
+        return self._settled
 
     async def _probe(self, folder: Path, wanted: Precision) -> Precision:
         """The precision that a child process chose.  Raises `ArtifactRejected`."""

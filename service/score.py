@@ -62,6 +62,11 @@ class Scorer:
     def one_by_one(self) -> bool:
         return self.precision == Precision.INT8
 
+    @property
+    def packed(self) -> bool:
+        """Whether the graph drops padding, so that a run costs what its real tokens do."""
+        return self.precision == Precision.FLOAT16_PACKED
+
     def logits(
         self,
         pairs: Sequence[Pair],

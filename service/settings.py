@@ -27,6 +27,8 @@ class Precision(StrEnum):
     FLOAT32 = "float32"
     INT8 = "int8"
     FLOAT16 = "float16"
+    FLOAT16_PACKED = "float16-packed"
+    """Without padding; CUDA alone."""
 
 
 class LogText(StrEnum):
@@ -95,7 +97,7 @@ class ServiceSettings(BaseSettings):
     """Tokens of documents that each process keeps, each tenant's for itself: what comes again is not tokenised again.
     0 keeps none."""
     service_batch_tokens: int = Field(default=0, ge=0)
-    """Padded tokens of one inference; 0 takes 1024 on a CPU and 8192 on a GPU."""
+    """Padded tokens of one inference, real ones in float16-packed; 0 takes 1024 on a CPU and 8192 on a GPU."""
     service_max_queued_tokens: int = Field(default=200_000, ge=1)
     """Beyond so many tokens that wait for a score, requests are refused with 429."""
     service_max_wait_s: float = Field(default=10.0, ge=0)

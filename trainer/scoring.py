@@ -19,6 +19,8 @@ from contract.tokens import PairTokenizer, pad
 Floats = NDArray[np.float64]
 
 ONE_BY_ONE: Final = "int8"
+ON_A_CPU: Final = {"float16-packed": "float16"}
+"""What scores in place of a precision that has kernels on CUDA alone: the same weights, with padding."""
 
 
 class Served:

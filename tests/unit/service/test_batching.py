@@ -27,6 +27,7 @@ class FakeScorer:
 
     precision: str = "float32"
     one_by_one: bool = False
+    packed: bool = False
     began: threading.Event = field(default_factory=threading.Event)
     gate: threading.Event = field(default_factory=threading.Event)
     runs: list[list[int]] = field(default_factory=list)
@@ -128,22 +129,43 @@ def test_a_scorer_that_takes_one_pair_gets_one() -> None:
     assert taken([one]) == [(one, 20)]
 
 
+def test_without_padding_a_run_takes_as_many_tokens_as_fit() -> None:
+    one, other = job(FakeScorer(packed=True), 10, 50, 30, 20, 40), job(FakeScorer(), 60)
+    waiting = [one, other]
+
+    # Padded, 40 and 30 would not fit beside 50.
+    assert taken(waiting, budget=120) == [(one, 30), (one, 40), (one, 50)]
+    assert taken(waiting, budget=120) == [(one, 10), (one, 20)]
+
+
+def test_without_padding_room_is_filled_up_to_the_last_token() -> None:
+    scorer = FakeScorer(packed=True)
+    owner, other = job(scorer, 25), job(scorer, 25, 20, 13, 12, due_at=1.0)
+
+    # 25 + 25 + 20 + 13 are 83, and 12 is less than half of the longest.
+    assert sorted(length for _, length in taken([owner, other], budget=83)) == [13, 20, 25, 25]
+
+
 @given(
-    st.lists(st.lists(st.integers(1, 300), min_size=1, max_size=12), min_size=1, max_size=6),
-    st.integers(1, 600),
+    lengths=st.lists(
+        st.lists(st.integers(1, 300), min_size=1, max_size=12), min_size=1, max_size=6
+    ),
+    budget=st.integers(1, 600),
+    packed=st.booleans(),
 )
 def test_every_pair_runs_once_and_no_run_breaks_the_budget(
-    lengths: list[list[int]], budget: int
+    lengths: list[list[int]], budget: int, *, packed: bool
 ) -> None:
-    scorer = FakeScorer()
+    scorer = FakeScorer(packed=packed)
     jobs = [job(scorer, *each) for each in lengths]
     waiting = list(jobs)
     ran: list[tuple[int, int]] = []
 
     while waiting:
         batch = next_batch(waiting, budget_tokens=budget)
-        padded = len(batch) * max(owner.length(index) for owner, index in batch)
-        assert padded <= budget or len(batch) == 1
+        took = [owner.length(index) for owner, index in batch]
+        tokens = sum(took) if packed else len(took) * max(took)
+        assert tokens <= budget or len(took) == 1
         ran += [(jobs.index(owner), index) for owner, index in batch]
 
     assert sorted(ran) == [(j, i) for j, each in enumerate(lengths) for i in range(len(each))]

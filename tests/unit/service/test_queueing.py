@@ -29,6 +29,7 @@ class Scorer:
 
     precision = "float32"
     one_by_one = False
+    packed = False
 
     def logits(
         self,

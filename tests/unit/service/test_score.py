@@ -1,3 +1,4 @@
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,14 @@ def test_a_file_that_is_no_graph_is_refused(folder: Path) -> None:
         load(folder)
 
 
+def test_only_what_is_packed_runs_without_padding(folder: Path) -> None:
+    scorer = load(folder)
+    assert not scorer.packed
+
+    scorer.precision = "float16-packed"
+    assert scorer.packed
+
+
 def test_int8_takes_one_pair_at_a_time(folder: Path) -> None:
     assert load(folder, "int8").one_by_one
     assert not load(folder, "float32").one_by_one
@@ -85,6 +94,23 @@ def test_the_candidates_are_what_suits_the_device(
     found = probe.candidates(manifest(folder), precision=precision, is_cuda=provider == CUDA)
 
     assert found == expected
+
+
+def test_a_gpu_takes_the_first_precision_that_is_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here the CPU is in its place, and the packed graph scores as no golden pair does."""
+    every = ("float32", "float16", "float16-packed")
+    models.make(tmp_path / "version", seed=4, precisions=every)
+    models.make(tmp_path / "other", seed=5, precisions=every)
+    wrong = (tmp_path / "other" / "float16-packed.onnx").read_bytes()
+    (tmp_path / "version" / "float16-packed.onnx").write_bytes(wrong)
+    on_cpu = partial(Runtime.session, RUNTIME)
+    monkeypatch.setattr(Runtime, "session", lambda _, model: on_cpu(model))
+
+    found = probe.main(tmp_path / "version", provider=CUDA, threads=1, precision=Precision.AUTO)
+
+    assert found == {"float16": 0.0}
 
 
 def test_a_precision_that_is_not_there_is_refused(folder: Path) -> None:

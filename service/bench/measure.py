@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from statistics import median
 from typing import Final
 
-from contract.artifact import Manifest
+from contract.artifact import ArtifactRejected, Manifest
 from contract.refusals import Refusal
 from service import probe
 from service.bench import look
@@ -80,13 +81,7 @@ def measured(
     told: what goes on.  Raises `ArtifactRejected`, `RequestsRefused`, `DeviceUnavailable`, `AllDiffer`.
     """
     told("trying every precision")
-    fit = apart(
-        probe.main,
-        folder,
-        provider=runtime.provider,
-        threads=runtime.threads,
-        precision=Precision.AUTO,
-    )
+    fit = _fit(folder, manifest, runtime)
     with Rig(folder, manifest, runtime=runtime) as rig:
         bench = _Bench(
             rig=rig,
@@ -100,6 +95,32 @@ def measured(
         return asyncio.run(bench.measured(seconds=seconds, min_overlap=min_overlap))
 
 
+def _fit(folder: Path, manifest: Manifest, runtime: Runtime) -> list[Precision]:
+    """What may serve here, first what the service would choose.  Raises `ArtifactRejected` where nothing may.
+
+    On a GPU the service looks no further than to the first one that is fit; here the others are tried too.
+    """
+
+    def tried(precision: Precision) -> dict[Precision, float]:
+        return apart(
+            probe.main,
+            folder,
+            provider=runtime.provider,
+            threads=runtime.threads,
+            precision=precision,
+        )
+
+    measured = tried(Precision.AUTO)
+    if not runtime.is_cuda:
+        return sorted(measured, key=lambda name: measured[name])
+    found = list(measured)
+    known = probe.candidates(manifest, precision=Precision.AUTO, is_cuda=True)
+    for name in known[known.index(found[0]) + 1 :]:
+        with suppress(ArtifactRejected):
+            found += tried(name)
+    return found
+
+
 @dataclass(kw_only=True)
 class _Bench:
     rig: Rig
@@ -107,12 +128,12 @@ class _Bench:
     manifest: Manifest
     runtime: Runtime
     requests: Sequence[Request]
-    fit: Mapping[Precision, float]
-    """Precisions that may serve, with the seconds by which the service chooses."""
+    fit: Sequence[Precision]
+    """What may serve here, first what the service would choose."""
     told: Callable[[str], object]
 
     async def measured(self, *, seconds: float, min_overlap: float) -> Measured:
-        default = self._default(min(self.fit, key=lambda name: self.fit[name]))
+        default = self._default(self.fit[0])
         trial, left = await halved(
             self._arms,
             self._seconds,
@@ -164,7 +185,7 @@ class _Bench:
         return Arm(precision=precision, threads=self.runtime.threads, batch_tokens=tokens)
 
     def _prepared(self, requests: Sequence[Request]) -> list[Prepared]:
-        tokenizer = self.rig.scorer(self._default(next(iter(self.fit)))).tokenizer
+        tokenizer = self.rig.scorer(self._default(self.fit[0])).tokenizer
         return [Prepared.of(request, tokenizer) for request in requests]
 
     @cached_property

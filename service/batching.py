@@ -98,8 +98,8 @@ class Job:
         room_tokens: int,
         *,
         padded_to: int | None,
-        at_least: float = 0,
-        at_most: float = float("inf"),
+        at_least: float,
+        at_most: float,
     ) -> list[int]:
         """Removes the longest waiting pairs within bounds, as many as there is room for.
 
@@ -136,14 +136,15 @@ def next_batch(waiting: list[Job], *, budget_tokens: int) -> Batch:
     padded_to = None if scorer.packed else longest
     room = longest if scorer.one_by_one else max(longest, budget_tokens)
     shortest = longest * _SHORTEST_COMPANY
-    batch: Batch = [(owner, index) for index in owner.take(room, padded_to=padded_to)]
-    for job in waiting[1:]:
-        left = room - sum(padded_to or each.length(index) for each, index in batch)
-        if left < (padded_to or shortest):
+    batch: Batch = []
+    for job in waiting:
+        if room < (padded_to or shortest):
             break
         if job.scorer is scorer:
-            company = job.take(left, padded_to=padded_to, at_least=shortest, at_most=longest)
-            batch += [(job, index) for index in company]
+            at_least = 0 if job is owner else shortest
+            taken = job.take(room, padded_to=padded_to, at_least=at_least, at_most=longest)
+            room -= sum(padded_to or job.length(index) for index in taken)
+            batch += [(job, index) for index in taken]
     waiting[:] = [job for job in waiting if job.waiting]
     return batch
 

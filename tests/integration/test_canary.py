@@ -168,7 +168,7 @@ async def test_a_canary_that_could_not_be_read_is_tried_again(
 async def test_what_a_model_fails_is_remembered_by_arm_while_there_is_a_canary(
     service: Service, engine: Engine, second: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def nothing(pairs: Any, first_stage: Any) -> Any:
+    def nothing(pairs: Any, *_: Any) -> Any:
         return np.full(len(pairs), np.nan)
 
     (alone,) = service.app.state.parts.models.loaded

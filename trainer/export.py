@@ -83,11 +83,13 @@ def export(
     parent: Manifest | None = None,
     run_id: str | None = None,
     precisions: Sequence[str] = PRECISIONS,
+    min_agreement: float = MIN_AGREEMENT,
 ) -> Export:
     """Writes a version into a folder: bytes first, manifest last.  Raises `ExportRefused`.
 
     model: the base itself, or the base with a trained reranker in its place (`dataclasses.replace`).
     parent: the version it was trained from; the anchor to the base's scores comes down the line with it.
+    min_agreement: of a variant that is kept; none, where a version is for its speed and not for its ranking.
     """
     _refuse_broken(model.reranker)
     folder.mkdir(parents=True, exist_ok=True)
@@ -97,7 +99,7 @@ def export(
     exact = _torch_logits(model, reference.lists())
     draft = _draft(model, folder, anchor=_anchor(exact, parent))
     measured = {name: _measure(draft, folder, precision=name, exact=exact) for name in precisions}
-    kept = [name for name in precisions if _is_good(name, measured[name].parity)]
+    kept = [name for name in precisions if _is_good(name, measured[name].parity, min_agreement)]
     for name in set(precisions) - set(kept):
         _drop(folder, name)
     manifest = draft.model_copy(
@@ -237,12 +239,12 @@ def _agree(logits: Floats, exact: Floats, *, near: float) -> bool:
     return bool((exact[chosen] >= best[-1] - near).all())
 
 
-def _is_good(precision: str, found: Parity) -> bool:
+def _is_good(precision: str, found: Parity, min_agreement: float) -> bool:
     """Raises `ExportRefused` for float32, which every version has."""
     if precision == "float32" and not found.max_difference <= FLOAT32_TOLERANCE:
         message = f"float32 differs from torch by {found.max_difference:.2g}"
         raise ExportRefused(message)
-    good = found.agreement >= MIN_AGREEMENT
+    good = found.agreement >= min_agreement
     if not good:
         logger.warning("export.left_out precision=%s agreement=%.3f", precision, found.agreement)
     return good

@@ -1,14 +1,12 @@
 """Which packages run beside which: Cohere's 5 and 7 cannot, and what needs an older one goes with the older one."""
 
-import os
-import subprocess
 import sys
-import venv
 from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Final
+
+from bench import environment
 
 HERE: Final = Path(__file__).parent
 FOLDER: Final = HERE.parents[1] / ".compat"
@@ -31,28 +29,13 @@ class Environment:
     """Files beside this one, in the order of their installation; none is the environment we are in."""
 
     def python(self) -> str:
-        """Its interpreter; makes the environment where it is missing or its files have changed."""
+        """Its interpreter."""
         if not self.requirements:
             return sys.executable
-        folder = FOLDER / self.name
-        python, stamp = folder / "bin" / "python", folder / ".installed"
-        wanted = self._digest()
-        if not stamp.exists() or stamp.read_text() != wanted:
-            venv.create(folder, with_pip=True, clear=True)
-            self._install(python)
-            stamp.write_text(wanted)
-        return str(python)
-
-    def _install(self, python: Path) -> None:
-        # Pinned to the last one and checked below: nothing is resolved, so nothing else comes along.
-        for name in self.requirements:
-            _run(python, "install", "--quiet", "--no-deps", "--requirement", str(HERE / name))
-        _run(python, "check")
-
-    def _digest(self) -> str:
-        return sha256(
-            b"".join((HERE / name).read_bytes() for name in self.requirements)
-        ).hexdigest()
+        # Pinned to the last one: nothing is resolved, so nothing else comes along.
+        return str(
+            environment.python(FOLDER / self.name, [HERE / name for name in self.requirements])
+        )
 
 
 ENVIRONMENTS: Final = (
@@ -82,7 +65,3 @@ ENVIRONMENTS: Final = (
     ),
     Environment(name="recorded", modules=("dify", "open_webui", "r2r", "ragflow")),
 )
-
-
-def _run(python: Path, *arguments: str) -> None:
-    subprocess.run([str(python), "-m", "pip", *arguments], env=os.environ, check=True)

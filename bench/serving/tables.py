@@ -48,6 +48,28 @@ def markdown(table: Table) -> str:
     return "\n".join([said[0], "|" + "---|" * len(columns), *said[1:], ""])
 
 
+def summary(found: Found) -> Iterator[Table]:
+    yield (
+        ("documents", "tokens", "best peer", "float32", "95 %", "int8", "95 %"),
+        [
+            (
+                *(case[name] for name in ("documents", "tokens", "best_peer")),
+                *(case["float32"]["times"], _to(case["float32"]["times_95"])),
+                *(case["int8"]["times"], _to(case["int8"]["times_95"])),
+            )
+            for case in found["against_the_best"]
+        ],
+    )
+    names = ("documents", "tokens", "server", "precision", "transport", "min_ms", "median_ms")
+    yield (
+        (*(name.replace("_", " ") for name in names), "by ours in float32", "95 %", "scores"),
+        [
+            (*(row[name] for name in names), row["times"], _to(row["times_95"]), _scores(row))
+            for row in found["rows"]
+        ],
+    )
+
+
 def load(found: Found) -> Iterator[Table]:
     fairness, overload = found["fairness"], found["overload"]
     yield (
@@ -116,6 +138,10 @@ def scaling(found: Found) -> Iterator[Table]:
     yield _all_of(found["replicas"], "processes", "threads")
 
 
+def _scores(row: Found) -> str:
+    return "the same" if row["same_scores"] else f"off by up to {row['max_difference']}"
+
+
 def _all_of(rows: Sequence[Found], *first: str) -> Table:
     names = (*first, "precision", "documents", "tokens", "callers", *THROUGHPUT)
     return [name.replace("_", " ") for name in names], [
@@ -135,6 +161,7 @@ def _to(interval: Sequence[float]) -> str:
 
 
 TABLES: Final[Mapping[str, Callable[[Found], Iterator[Table]]]] = {
+    "summary": summary,
     "load": load,
     "swaps": swaps,
     "memory": memory,

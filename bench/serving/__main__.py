@@ -17,7 +17,7 @@ from bench.serving import plots, results, tables
 
 logger = logging.getLogger("bench.serving")
 
-PARTS: Final = ("side_by_side", "load", "swaps", "memory", "scaling")
+PARTS: Final = ("side_by_side", "quality", "overhead", "load", "swaps", "memory", "scaling")
 
 
 def main() -> int:

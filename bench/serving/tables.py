@@ -70,6 +70,43 @@ def summary(found: Found) -> Iterator[Table]:
     )
 
 
+def overhead(found: Found) -> Iterator[Table]:
+    whole, idle = found["throughput"], found["idle"]
+    yield (
+        ("documents/s", "service", "bare", "share", "95 %"),
+        [
+            (
+                found["precision"],
+                *(whole[f"{name}_documents_per_s"] for name in ("service", "bare")),
+                whole["share"],
+                _to(whole["share_95"]),
+            )
+        ],
+    )
+    parts = idle["parts_ms"]
+    yield (
+        (f"{idle['documents']} documents, idle", "ms"),
+        [
+            ("service", idle["service_ms"]),
+            ("bare", idle["bare_ms"]),
+            (f"added ({_to(idle['added_ms_95'])})", idle["added_ms"]),
+            *parts.items(),
+        ],
+    )
+
+
+def quality(found: Found) -> Iterator[Table]:
+    yield (
+        ("int8 against float32", "value", "95 %"),
+        [
+            ("overlap of the first ten", found["top10_overlap"], _to(found["top10_overlap_95"])),
+            ("nDCG@10, float32", found["ndcg10_float32"], ""),
+            ("nDCG@10, int8", found["ndcg10_int8"], ""),
+            ("change of nDCG@10", found["ndcg10_change"], _to(found["ndcg10_change_95"])),
+        ],
+    )
+
+
 def load(found: Found) -> Iterator[Table]:
     fairness, overload = found["fairness"], found["overload"]
     yield (
@@ -162,6 +199,8 @@ def _to(interval: Sequence[float]) -> str:
 
 TABLES: Final[Mapping[str, Callable[[Found], Iterator[Table]]]] = {
     "summary": summary,
+    "quality": quality,
+    "overhead": overhead,
     "load": load,
     "swaps": swaps,
     "memory": memory,

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from bench.serving import inside, peers, side_by_side, tables
+from bench.serving import inside, peers, plots, side_by_side, tables
 from bench.serving.peers import Infinity, Reply, Server
 from bench.serving.side_by_side import OURS_FLOAT32, OURS_INT8, Case, Turn
 from bench.serving.texts import Texts
@@ -140,3 +140,17 @@ def test_the_table_names_wrong_scores():
 
     assert "| http | 1.0 | 2.0 | 3.0 | 2.5 to 3.5 | off by up to 0.4 |" in tables.markdown(table)
     assert "| 2.5 to 3.5 | the same |" in tables.markdown(table)
+
+
+def test_the_picture_is_of_the_first_case():
+    servers = [server("Rankloop"), server("fastembed")]
+    rounds = [turns(ours=0.1, fastembed=0.2)]
+    other = Case(documents=9, tokens=16, rounds=1)
+    rows = side_by_side.rows(CASE, servers, rounds) + side_by_side.rows(other, servers, rounds)
+
+    (axes,) = plots.summary({"against_the_best": [CASE.says, other.says], "rows": rows}).axes
+
+    assert [label.get_text() for label in axes.get_yticklabels()] == [
+        "Rankloop, float32, http",
+        "fastembed, float32, http",
+    ]

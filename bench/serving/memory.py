@@ -24,6 +24,8 @@ from bench.serving.versions import Twins
 logger = logging.getLogger("bench.serving.memory")
 
 CALLERS: Final = 4
+SAMPLES: Final = 5
+"""From one swap to the next; what malloc keeps differs from one to the other by more than is looked for."""
 WARM_UP: Final = 0.2
 """Share of the samples that no slope is of: caches fill meanwhile."""
 POLL_S: Final = 1.0
@@ -63,21 +65,26 @@ class Plan:
     shape: Anything
 
     @property
-    def between_swaps(self) -> int:
-        return max(1, self.requests // self.swaps)
+    def at_once(self) -> int:
+        """From one sample to the next."""
+        return max(1, self.requests // (self.swaps * SAMPLES))
 
 
 def measure(plan: Plan, asking: Generator, *, data: Path | None) -> dict[str, Any]:
     with stack.running(plan.twins.first, precision=plan.precision, settings=SETTINGS) as service:
         manifests = [service.store(version) for version in (plan.twins.second, plan.twins.first)]
-        samples, failed, took_s = [], 0, 0.0
+        samples: list[Sample] = []
+        failed, took_s = 0, 0.0
         for number in range(plan.swaps):
             served = service.promote(manifests[number % 2])
-            outcome = _ask(service, asking, plan, number=number, data=data)
-            failed += sum(not answer.ok for answer in outcome.answers)
-            took_s += outcome.seconds
-            _settle(service, served.epoch)
-            samples.append(_sample(service.pid, requests=(number + 1) * plan.between_swaps))
+            for part in range(SAMPLES):
+                outcome = _ask(service, asking, plan, seed=len(samples), data=data)
+                failed += sum(not answer.ok for answer in outcome.answers)
+                took_s += outcome.seconds
+                if part == 0:
+                    _settle(service, served.epoch)
+                requests = (len(samples) + 1) * plan.at_once
+                samples.append(_sample(service.pid, requests=requests))
             logger.info("%s", samples[-1])
         return {
             "settings": SETTINGS,
@@ -93,14 +100,12 @@ def measure(plan: Plan, asking: Generator, *, data: Path | None) -> dict[str, An
         }
 
 
-def _ask(
-    service: Stack, asking: Generator, plan: Plan, *, number: int, data: Path | None
-) -> Outcome:
+def _ask(service: Stack, asking: Generator, plan: Plan, *, seed: int, data: Path | None) -> Outcome:
     asked = Closed(
         shape=plan.shape,
         callers=CALLERS,
-        requests=plan.between_swaps,
-        seed=number,
+        requests=plan.at_once,
+        seed=seed,
         data=data,
     )
     return asking.start_closed([service.url], asked).result()

@@ -1,6 +1,6 @@
 """`python -m bench.serving`: every part one after another, each in a process of its own; then tables and pictures.
 
-    python -m bench.serving [--only NAME ...] [--data DIR] [--out DIR]
+    python -m bench.serving [--only NAME ...] [--data DIR] [--out DIR] [--rounds N]
 
 A part that fails keeps none of the others from running; what failed is named at the end, which is then 1.
 """
@@ -18,6 +18,7 @@ from bench.serving import plots, results, tables
 logger = logging.getLogger("bench.serving")
 
 PARTS: Final = ("side_by_side", "quality", "overhead", "load", "swaps", "memory", "scaling")
+IN_ROUNDS: Final = "side_by_side"
 
 
 def main() -> int:
@@ -37,7 +38,8 @@ def command(name: str, options: argparse.Namespace) -> Sequence[str | Path]:
     """Of one part, which takes what every part takes."""
     common = ["--out", options.out, "--precision", options.precision]
     data = ["--data", options.data] if options.data else []
-    return [sys.executable, "-m", f"bench.serving.{name}", *common, *data]
+    rounds = ["--rounds", str(options.rounds)] if name == IN_ROUNDS and options.rounds else []
+    return [sys.executable, "-m", f"bench.serving.{name}", *common, *data, *rounds]
 
 
 def _succeeds(command: Sequence[str | Path]) -> bool:
@@ -48,6 +50,7 @@ def _succeeds(command: Sequence[str | Path]) -> bool:
 def _parser() -> argparse.ArgumentParser:
     parser = results.parser(__doc__)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--rounds", type=int, help="of all servers, side by side")
     return parser
 
 

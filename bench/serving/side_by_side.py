@@ -19,7 +19,7 @@ import psutil
 
 from bench.serving import peers, results, stack
 from bench.serving.inside import MAX_LENGTH
-from bench.serving.measures import bootstrap
+from bench.serving.measures import bootstrap, peak_rss_mib
 from bench.serving.peer_model import Layouts, layouts
 from bench.serving.peers import PeerFailed, Server
 from bench.serving.texts import Texts
@@ -223,10 +223,12 @@ def main() -> None:
             found += rows(case, servers, rounds)
             ratios.append(case.says | against_the_best(rounds))
             logger.info("%s", ratios[-1])
+        peaks = {", ".join(_key(each)): round(peak_rss_mib(each.pid), 1) for each in servers}
     summary = {
         "versions": {server.name: server.says for server in servers},
         "failed": failed,
         "against_the_best": ratios,
+        "peak_rss_mib": peaks,
         "rows": found,
     }
     results.write("summary", summary, folder=arguments.out)

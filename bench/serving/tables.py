@@ -68,6 +68,7 @@ def summary(found: Found) -> Iterator[Table]:
             for row in found["rows"]
         ],
     )
+    yield ("server", "peak RSS, MiB"), list(found["peak_rss_mib"].items())
 
 
 def overhead(found: Found) -> Iterator[Table]:

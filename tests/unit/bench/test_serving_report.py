@@ -113,10 +113,11 @@ def test_every_part_has_its_picture(folder):
 
 
 def test_a_part_is_asked_for_what_the_whole_was_asked_for():
-    options = argparse.Namespace(out=Path("out"), precision="int8", data=Path("data"))
+    options = argparse.Namespace(out=Path("out"), precision="int8", data=Path("data"), rounds=3)
     common = ["--out", Path("out"), "--precision", "int8", "--data", Path("data")]
 
     assert whole.command("load", options) == [sys.executable, "-m", "bench.serving.load", *common]
+    assert whole.command("side_by_side", options)[3:] == [*common, "--rounds", "3"]
 
 
 def test_a_part_that_fails_keeps_no_other_from_running(tmp_path, monkeypatch, caplog):

@@ -136,8 +136,12 @@ def test_the_table_names_wrong_scores():
         "same_scores": False,
     }
 
-    _, table = tables.summary({"against_the_best": [], "rows": [row, row | {"same_scores": True}]})
+    rows = [row, row | {"same_scores": True}]
+    _, table, peaks = tables.summary(
+        {"against_the_best": [], "rows": rows, "peak_rss_mib": {"peer, float32": 512.5}}
+    )
 
+    assert "| peer, float32 | 512.5 |" in tables.markdown(peaks)
     assert "| http | 1.0 | 2.0 | 3.0 | 2.5 to 3.5 | off by up to 0.4 |" in tables.markdown(table)
     assert "| 2.5 to 3.5 | the same |" in tables.markdown(table)
 

@@ -145,7 +145,7 @@ def overload(bench: Bench, capacity: float, *, seconds: float) -> dict[str, Any]
         "offered_documents_per_s": round(OVERLOAD * capacity, 1),
         "answered_documents_per_s": round(answered, 1),
         "goodput": round(answered / capacity, 3),
-        "statuses": _statuses(answers),
+        "statuses": statuses(answers),
         "retry_after_s": {
             "missing": len(refused) - len(asked_to_wait),
             "min": min(asked_to_wait, default=None),
@@ -178,7 +178,7 @@ def _told(ran: Sequence[Ran]) -> dict[str, Any]:
     costs = [each.costs() for each in ran]
     return {
         "requests": len(answers),
-        "statuses": _statuses(answers),
+        "statuses": statuses(answers),
         **summary(answers),
         **{name: round(sum(each[name] for each in costs) / len(costs), 3) for name in costs[0]},
     }
@@ -196,9 +196,10 @@ def summary(answers: Sequence[Answer]) -> dict[str, Any]:
     return found
 
 
-def _statuses(answers: Sequence[Answer]) -> dict[str, int]:
-    statuses = [answer.status for answer in answers]
-    return {str(status): statuses.count(status) for status in sorted(set(statuses))}
+def statuses(answers: Sequence[Answer]) -> dict[str, int]:
+    """How many answers have each; 0 is that of no answer."""
+    found = [answer.status for answer in answers]
+    return {str(status): found.count(status) for status in sorted(set(found))}
 
 
 def _said(answers: Sequence[Answer]) -> str:

@@ -143,6 +143,7 @@ def _found(outcome: Outcome, swapped: Swapped, twins: Twins, *, every_s: float) 
     return {
         "requests": len(answers),
         "failed": len(answers) - len(answered),
+        "statuses": load.statuses(answers),
         "mixed_versions": sum(not is_of_one_version(answer, whose) for answer in answered),
         "probes": swapped.probes,
         "wrong_probes": swapped.wrong,

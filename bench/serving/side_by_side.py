@@ -184,7 +184,7 @@ def ours(version: Path, precision: str) -> Iterator[Server]:
 
 
 def start(stack: ExitStack, made: Layouts) -> tuple[list[Server], dict[str, str]]:
-    """Everybody who starts, and why the others do not, by name."""
+    """Everybody who starts, and why the others do not, by name and precision."""
     servers = [stack.enter_context(ours(made.version, name)) for name in ("float32", "int8")]
     failed = {}
     for peer in (*peers.BEST_OF, *peers.BESIDE):
@@ -192,7 +192,7 @@ def start(stack: ExitStack, made: Layouts) -> tuple[list[Server], dict[str, str]
             servers.append(stack.enter_context(peers.running(peer, made)))
         except PeerFailed as failure:
             logger.warning("%s: %s", peer.name, failure)
-            failed[peer.name] = str(failure)
+            failed[f"{peer.name}, {peer.precision}"] = str(failure)
     return servers, failed
 
 

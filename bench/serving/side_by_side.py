@@ -217,21 +217,24 @@ def main() -> None:
         warm = Case(documents=10, tokens=None, rounds=2)
         for _ in range(warm.rounds):
             play(servers, warm, texts, rng)
-        found, ratios = [], []
+        found: list[dict[str, Any]] = []
+        ratios: list[dict[str, Any]] = []
         for case in cases(arguments.rounds):
             rounds = [play(servers, case, texts, rng) for _ in range(case.rounds)]
             found += rows(case, servers, rounds)
             ratios.append(case.says | against_the_best(rounds))
             logger.info("%s", ratios[-1])
-        peaks = {", ".join(_key(each)): round(peak_rss_mib(each.pid), 1) for each in servers}
-    summary = {
-        "versions": {server.name: server.says for server in servers},
-        "failed": failed,
-        "against_the_best": ratios,
-        "peak_rss_mib": peaks,
-        "rows": found,
-    }
-    results.write("summary", summary, folder=arguments.out)
+            # After each case: a run that is stopped leaves those that it finished.
+            summary = {
+                "versions": {server.name: server.says for server in servers},
+                "failed": failed,
+                "against_the_best": ratios,
+                "peak_rss_mib": {
+                    ", ".join(_key(each)): round(peak_rss_mib(each.pid), 1) for each in servers
+                },
+                "rows": found,
+            }
+            results.write("summary", summary, folder=arguments.out)
 
 
 if __name__ == "__main__":

@@ -137,3 +137,9 @@ def test_a_part_that_fails_keeps_no_other_from_running(tmp_path, monkeypatch, ca
     assert (code, ran) == (1, ["bench.serving.load", "bench.serving.swaps"])
     assert "load failed" in caplog.text
     assert (tmp_path / "out" / "tables.md").exists()
+
+
+def test_what_a_ranking_is_worth_is_not_measured_without_a_real_set():
+    asked = {"only": ["load", "quality"]}
+    assert whole.parts(argparse.Namespace(data=Path("squad"), **asked)) == ["quality", "load"]
+    assert whole.parts(argparse.Namespace(data=None, **asked)) == ["load"]

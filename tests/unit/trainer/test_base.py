@@ -3,8 +3,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
+from contract.pair_template import PairTemplate
 from contract.tokens import PairTokenizer, pad
 from tests import crossencoders
 from trainer import base
@@ -110,6 +112,21 @@ def test_the_default_base_knows_an_answer_from_a_related_text():
 
     assert logits.argsort(descending=True).tolist() == [1, 0, 2]
     assert base.DELTA.stat().st_size <= 2_000_000
+
+
+def test_pairs_of_the_default_base_are_made_by_a_template():
+    tokenizer = Tokenizer.from_file(str(base.load(base.MINILM).tokenizer_path))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+
+    template = PairTemplate.of(tokenizer)
+
+    assert template is not None
+    assert [part.ids.tolist() for part in (template.prefix, template.between, template.suffix)] == [
+        [101],
+        [102],
+        [102],
+    ]
 
 
 def test_changed_weights_of_the_default_base_are_refused(monkeypatch: pytest.MonkeyPatch):

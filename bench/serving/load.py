@@ -135,8 +135,9 @@ def overload(bench: Bench, capacity: float, *, seconds: float) -> dict[str, Any]
     """Ten times more than it can do."""
     load = at(capacity, OVERLOAD, data=bench.data)
     ran = bench.open(load(seconds=seconds, seed=500))
-    answers = ran.outcome.answers
-    answered = goodput(answers, since_s=OVERLOAD_SETTLING * seconds, until_s=seconds)
+    since_s = OVERLOAD_SETTLING * seconds
+    answered = goodput(ran.outcome.answers, since_s=since_s, until_s=seconds)
+    answers = [answer for answer in ran.outcome.answers if answer.at_s >= since_s]
     refused = [answer for answer in answers if answer.status == REFUSED]
     refused_s = [answer.latency_s for answer in refused]
     asked_to_wait = [answer.retry_after_s for answer in refused if answer.retry_after_s is not None]
@@ -231,7 +232,7 @@ def main() -> None:
             "overload": overload(bench, able, seconds=arguments.overload_seconds),
         }
     logger.info("%s", found)
-    results.write("load", found, folder=arguments.out)
+    results.write("load", found, options=arguments)
 
 
 if __name__ == "__main__":

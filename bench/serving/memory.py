@@ -178,7 +178,7 @@ def main() -> None:
             if plan.requests:
                 found[name] = measure(plan, asking, data=arguments.data)
                 logger.info("%s %s", name, {k: v for k, v in found[name].items() if k != "samples"})
-    results.write("memory", found, folder=arguments.out)
+    results.write("memory", found, options=arguments)
 
 
 if __name__ == "__main__":

@@ -113,7 +113,8 @@ def batches_of(
 
 def closed(service: Stack, bare: Bare, asking: Generator, *, options: "Options") -> dict[str, Any]:
     """Documents a second of both; of the service, requests that ended after it had settled."""
-    blocks = []
+    blocks: list[tuple[float, float]] = []
+    client_cores, service_cores = [], []
     for number in range(options.blocks):
         load = Closed(
             shape=Fixed(documents=DOCUMENTS),
@@ -125,12 +126,15 @@ def closed(service: Stack, bare: Bare, asking: Generator, *, options: "Options")
         # Whoever comes first, comes second the next time.
         if number % 2:
             alone = _bare_rate(bare, load)
-            whole = _service_rate(service, asking, load)
-        else:
-            whole = _service_rate(service, asking, load)
+        with results.cores_used(service.pid) as cores:
+            outcome = asking.start_closed([service.url], load).result()
+        if not number % 2:
             alone = _bare_rate(bare, load)
+        whole = throughput(outcome.answers, since_s=SETTLING_S, until_s=load.seconds)
         logger.info("service %.1f documents/s, bare %.1f", whole, alone)
         blocks.append((whole, alone))
+        client_cores.append(outcome.client_cores)
+        service_cores.append(cores())
     low, high = bootstrap(blocks, share)
     return {
         "blocks": len(blocks),
@@ -138,6 +142,8 @@ def closed(service: Stack, bare: Bare, asking: Generator, *, options: "Options")
         "bare_documents_per_s": round(median(alone for _, alone in blocks), 1),
         "share": round(share(blocks), 4),
         "share_95": [round(low, 4), round(high, 4)],
+        "service_cores": round(median(service_cores), 3),
+        "client_cores": round(median(client_cores), 3),
     }
 
 
@@ -148,11 +154,6 @@ def share(blocks: Sequence[tuple[float, float]]) -> float:
     0.925
     """
     return sum(whole for whole, _ in blocks) / sum(alone for _, alone in blocks)
-
-
-def _service_rate(service: Stack, asking: Generator, load: Closed) -> float:
-    outcome = asking.start_closed([service.url], load).result()
-    return throughput(outcome.answers, since_s=SETTLING_S, until_s=load.seconds)
 
 
 def _bare_rate(bare: Bare, load: Closed) -> float:
@@ -297,7 +298,7 @@ def main() -> None:
     )
     found = measured(arguments.precision, options)
     logger.info("%s", found)
-    results.write("overhead", found, folder=arguments.out)
+    results.write("overhead", found, options=arguments)
 
 
 if __name__ == "__main__":

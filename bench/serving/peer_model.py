@@ -25,6 +25,7 @@ from trainer.encoders import BertEncoder
 
 logger = logging.getLogger(__name__)
 
+HERE: Final = Path(__file__).parent
 TOKENIZER_FILES: Final = ("tokenizer_config.json", "special_tokens_map.json")
 """Beside `tokenizer.json`; they say 512 tokens."""
 
@@ -43,8 +44,9 @@ class Layouts:
 
 
 def layouts() -> Layouts:
-    """Made once for each state of the code that makes versions."""
-    folder = versions.CACHE / f"peers-{versions.code()}"
+    """Made once for each state of the code that makes them, and of the packages that change them."""
+    made_by = [Path(__file__), HERE / "inside.py", *sorted(HERE.glob("requirements-*.txt"))]
+    folder = versions.CACHE / f"peers-{versions.code(*made_by)}"
     made = Layouts(
         plain=folder / "plain",
         infinity=folder / "infinity",

@@ -102,7 +102,7 @@ BEST_OF: Final = (
     InProcess(name="FlashRank", kind="flashrank", environment=IN_PROCESS, layout="flashrank"),
     InProcess(name="rerankers", kind="rerankers", environment=IN_PROCESS, layout="plain"),
 )
-BESIDE: Final = (
+IN_INT8: Final = (
     InProcess(
         name="sentence-transformers ONNX",
         kind="sentence-transformers-int8",
@@ -110,6 +110,9 @@ BESIDE: Final = (
         layout="plain",
         precision="int8",
     ),
+)
+BESIDE: Final = (
+    *IN_INT8,
     InProcess(
         name="TEI's policy, emulated on our graph",
         kind="tei-policy",
@@ -121,10 +124,14 @@ BESIDE: Final = (
 
 
 def python(name: str) -> str:
-    """The interpreter of an environment."""
+    """The interpreter of an environment.  Raises `PeerFailed` where it cannot be made."""
     if name == OURS:
         return sys.executable
-    return str(environment.python(FOLDER / name, [HERE / f"requirements-{name}.txt"], resolve=True))
+    pins = [HERE / f"requirements-{name}.txt"]
+    try:
+        return str(environment.python(FOLDER / name, pins, resolve=True))
+    except subprocess.CalledProcessError as error:
+        raise PeerFailed(f"{pins[0].name} does not install here") from error
 
 
 @contextmanager
@@ -264,7 +271,7 @@ def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
                 return
         except httpx.HTTPError:
             time.sleep(0.2)
-    raise PeerFailed(_end_of(log))
+    raise PeerFailed(f"not ready within {START_S:.0f} s: {_end_of(log)}")
 
 
 def _said(child: Inside) -> str:
@@ -278,4 +285,4 @@ def _log(name: str) -> Path:
 
 def _end_of(log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return " / ".join(lines[-3:])
+    return " / ".join(lines[-3:]).replace(str(results.ROOT), ".")

@@ -120,7 +120,7 @@ def main() -> None:
         for each in questions
     ]
     logger.info("%s", summary(found))
-    results.write("quality", {"set": arguments.data.name, **summary(found)}, folder=arguments.out)
+    results.write("quality", {"set": arguments.data.name, **summary(found)}, options=arguments)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,8 @@ def parser(description: str | None) -> argparse.ArgumentParser:
         "--data",
         type=Path,
         default=SQUAD if SQUAD.is_dir() else None,
-        help="a folder in the form of SQuAD's; without one, the texts are the handbook's",
+        help="a folder in the form of SQuAD's; by default ../shared/data/squad beside the checkout if it is there, "
+        "else the texts are the handbook's",
     )
     made.add_argument("--precision", default="auto", choices=[*map(str, Precision)])
     made.add_argument("--out", type=Path, default=FOLDER, help="the folder of the results")
@@ -45,14 +46,19 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     return made
 
 
-def write(name: str, found: Mapping[str, Any], *, folder: Path) -> None:
-    """`NAME.json`: what was found, and on what, by which code, how, and in how many seconds."""
+def write(name: str, found: Mapping[str, Any], *, options: argparse.Namespace) -> None:
+    """`NAME.json`: what was found, and on what, by which code, how, with which texts, and in how many seconds.
+
+    options: of `parser`.
+    """
+    folder: Path = options.out
     folder.mkdir(parents=True, exist_ok=True)
     began_at = psutil.Process().create_time()
     whole = {
         "machine": machine(),
         **at_start(),
         "command": command(),
+        "texts": options.data.name if options.data else "handbook",
         "seconds": round(time.time() - began_at),
         **found,
     }

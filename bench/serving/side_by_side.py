@@ -6,15 +6,17 @@ idle. Ours is the whole service: HTTP, exploration and log. What the others' lib
 
 import logging
 import random
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any, Final
 
 import httpx
+import numpy as np
 import psutil
 
 from bench.serving import peers, results, stack
@@ -25,6 +27,7 @@ from bench.serving.peers import PeerFailed, Server
 from bench.serving.texts import Texts
 from contract.artifact import TOKENIZER
 from contract.tokens import PairTokenizer
+from service.bench import look
 
 logger = logging.getLogger("bench.serving.side_by_side")
 
@@ -57,6 +60,8 @@ class Turn:
     seconds: float
     max_difference: float
     """Of its logits from our float32's."""
+    overlap: float
+    """Share of our float32's first ten that are among its own."""
     idle_cores: float
     """What everybody else took meanwhile."""
 
@@ -95,6 +100,7 @@ def play(
         key: Turn(
             seconds=reply.seconds,
             max_difference=max(abs(a - b) for a, b in zip(reply.scores, exact, strict=True)),
+            overlap=look.overlap([np.array(reply.scores)], [np.array(exact)]),
             idle_cores=idle[key],
         )
         for key, reply in replies.items()
@@ -120,14 +126,22 @@ def times(rounds: Sequence[Round], slow: tuple[str, str], fast: tuple[str, str])
 
 
 def against_the_best(rounds: Sequence[Round]) -> dict[str, Any]:
-    """Ours against the fastest of the peers that run float32."""
-    names = {(peer.name, peer.precision) for peer in peers.BEST_OF}
-    best = min(names & set(rounds[0]), key=lambda key: _median(rounds, key))
+    """Ours against the fastest of the peers that run float32; in int8, against those in int8 too."""
+    best = _fastest(rounds, [(peer.name, peer.precision) for peer in peers.BEST_OF])
+    best_int8 = _fastest(rounds, [(peer.name, peer.precision) for peer in peers.IN_INT8])
     return {
-        "best_peer": best[0],
-        "float32": times(rounds, best, OURS_FLOAT32),
-        "int8": times(rounds, best, OURS_INT8),
+        "best_peer": None if best is None else best[0],
+        "float32": None if best is None else times(rounds, best, OURS_FLOAT32),
+        "int8": None if best is None else times(rounds, best, OURS_INT8),
+        "best_int8_peer": None if best_int8 is None else best_int8[0],
+        "int8_against_int8": None if best_int8 is None else times(rounds, best_int8, OURS_INT8),
     }
+
+
+def _fastest(rounds: Sequence[Round], peers: Sequence[tuple[str, str]]) -> tuple[str, str] | None:
+    """None where none of them ran."""
+    ran = [key for key in peers if key in rounds[0]]
+    return min(ran, key=lambda key: _median(rounds, key), default=None)
 
 
 def _row(case: Case, server: Server, turns: Sequence[tuple[Turn, Round]]) -> dict[str, Any]:
@@ -145,6 +159,7 @@ def _row(case: Case, server: Server, turns: Sequence[tuple[Turn, Round]]) -> dic
         **times([each for _, each in turns], _key(server), OURS_FLOAT32),
         "max_difference": float(f"{difference:.2g}"),
         "same_scores": difference <= SAME,
+        "top10_overlap": round(fmean(turn.overlap for turn in own), 3),
         "others_cores": round(median(turn.idle_cores for turn in own), 3),
     }
 
@@ -183,13 +198,13 @@ def ours(version: Path, precision: str) -> Iterator[Server]:
         )
 
 
-def start(stack: ExitStack, made: Layouts) -> tuple[list[Server], dict[str, str]]:
+def start(running: ExitStack, made: Layouts) -> tuple[list[Server], dict[str, str]]:
     """Everybody who starts, and why the others do not, by name and precision."""
-    servers = [stack.enter_context(ours(made.version, name)) for name in ("float32", "int8")]
+    servers = [running.enter_context(ours(made.version, name)) for name in ("float32", "int8")]
     failed = {}
     for peer in (*peers.BEST_OF, *peers.BESIDE):
         try:
-            servers.append(stack.enter_context(peers.running(peer, made)))
+            servers.append(running.enter_context(peers.running(peer, made)))
         except PeerFailed as failure:
             logger.warning("%s: %s", peer.name, failure)
             failed[f"{peer.name}, {peer.precision}"] = str(failure)
@@ -206,7 +221,7 @@ def expect_same_ids(servers: Sequence[Server], texts: Texts) -> None:
                 raise PeerFailed(f"{server.name} reads other tokens")
 
 
-def main() -> None:
+def main() -> int:
     parser = results.parser(__doc__)
     parser.add_argument("--rounds", type=int, default=HEADLINE_ROUNDS, help="of the first case")
     arguments = parser.parse_args()
@@ -234,8 +249,9 @@ def main() -> None:
                 },
                 "rows": found,
             }
-            results.write("summary", summary, folder=arguments.out)
+            results.write("summary", summary, options=arguments)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -223,9 +223,13 @@ def main() -> None:
             **measure(bench, able, twins, swaps=arguments.swaps, every_s=arguments.every),
         }
         took = served_in_s(service.log)[-arguments.swaps :]
-        found["served_in_s"] = {"n": len(took), "median": percentile(took, 0.5), "max": max(took)}
+        found["served_in_s"] = {
+            "n": len(took),
+            "median": percentile(took, 0.5),
+            "max": max(took, default=None),
+        }
     logger.info("%s", found)
-    results.write("swaps", found, folder=arguments.out)
+    results.write("swaps", found, options=arguments)
 
 
 if __name__ == "__main__":

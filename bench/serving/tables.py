@@ -11,7 +11,14 @@ Table: TypeAlias = tuple[Sequence[str], Sequence[Sequence[object]]]
 """The names of its columns, and its rows."""
 
 LATENCIES: Final = ("p50", "p90", "p99")
-THROUGHPUT: Final = ("documents_per_s", "p50_ms", "p99_ms", "cost_of_a_million_documents")
+THROUGHPUT: Final = (
+    "requests",
+    "failed",
+    "documents_per_s",
+    "p50_ms",
+    "p99_ms",
+    "cost_of_a_million_documents",
+)
 MS: Final = tuple(f"{name}, ms" for name in LATENCIES)
 
 
@@ -50,25 +57,39 @@ def markdown(table: Table) -> str:
 
 def summary(found: Found) -> Iterator[Table]:
     yield (
-        ("documents", "tokens", "best peer", "float32", "95 %", "int8", "95 %"),
+        (
+            *("documents", "tokens", "best float32 peer", "by our float32", "95 %"),
+            *("by our int8", "95 %", "best int8 peer", "by our int8", "95 %"),
+        ),
         [
             (
                 *(case[name] for name in ("documents", "tokens", "best_peer")),
-                *(case["float32"]["times"], _to(case["float32"]["times_95"])),
-                *(case["int8"]["times"], _to(case["int8"]["times_95"])),
+                *_times(case["float32"]),
+                *_times(case["int8"]),
+                case["best_int8_peer"],
+                *_times(case["int8_against_int8"]),
             )
             for case in found["against_the_best"]
         ],
     )
     names = ("documents", "tokens", "server", "precision", "transport", "min_ms", "median_ms")
     yield (
-        (*(name.replace("_", " ") for name in names), "by ours in float32", "95 %", "scores"),
+        (
+            *(name.replace("_", " ") for name in names),
+            *("by ours in float32", "95 %", "scores", "first ten"),
+        ),
         [
-            (*(row[name] for name in names), row["times"], _to(row["times_95"]), _scores(row))
+            (
+                *(row[name] for name in names),
+                *(row["times"], _to(row["times_95"]), _scores(row), row["top10_overlap"]),
+            )
             for row in found["rows"]
         ],
     )
     yield ("server", "peak RSS, MiB"), list(found["peak_rss_mib"].items())
+    yield ("server", "what it is"), list(found["versions"].items())
+    if found["failed"]:
+        yield ("did not run", "why"), list(found["failed"].items())
 
 
 def overhead(found: Found) -> Iterator[Table]:
@@ -111,11 +132,15 @@ def quality(found: Found) -> Iterator[Table]:
 def load(found: Found) -> Iterator[Table]:
     fairness, overload = found["fairness"], found["overload"]
     yield (
-        ("small requests", "n", *MS),
+        ("small requests", "n", *MS, "large p99, ms", "statuses"),
         [
-            ("beside large ones", *_latencies(fairness["mixed"])),
-            ("alone", *_latencies(fairness["alone"])),
-            ("at ten times capacity, those admitted", *_latencies(overload, prefix="admitted_")),
+            ("beside large ones", *_latencies(fairness["mixed"]), *_rest(fairness["mixed"])),
+            ("alone", *_latencies(fairness["alone"]), *_rest(fairness["alone"])),
+            (
+                "at ten times capacity, those admitted",
+                *_latencies(overload, prefix="admitted_"),
+                *_rest(overload, prefix="admitted_"),
+            ),
         ],
     )
     yield (
@@ -138,11 +163,15 @@ def swaps(found: Found) -> Iterator[Table]:
         ],
     )
     yield (
-        ("swaps", "requests", "failed", "mixed versions", "wrong probes", "p99 ratio", "95 %"),
+        (
+            *("swaps", "requests", "failed", "mixed versions", "wrong probes"),
+            *("served within, s (median, most)", "p99 ratio", "95 %"),
+        ),
         [
             (
                 *(found[name] for name in ("swaps", "requests", "failed", "mixed_versions")),
                 f"{found['wrong_probes']} of {found['probes']}",
+                f"{found['served_in_s']['median']}, {found['served_in_s']['max']}",
                 found["p99_ratio"],
                 _to(found["p99_ratio_95"]),
             )
@@ -172,6 +201,7 @@ def memory(found: Found) -> Iterator[Table]:
 
 
 def scaling(found: Found) -> Iterator[Table]:
+    yield ("price of a core for an hour",), [(found["price_per_core_hour"],)]
     yield _all_of(found["rows"], "varies")
     yield _all_of(found["replicas"], "processes", "threads")
 
@@ -192,6 +222,17 @@ def _latencies(found: Found, *, prefix: str = "") -> list[object]:
     return [
         found.get(f"{prefix}small_{name}", "") for name in ("n", *(f"{p}_ms" for p in LATENCIES))
     ]
+
+
+def _times(found: Found | None) -> list[object]:
+    """Nothing where nobody ran."""
+    return ["", ""] if found is None else [found["times"], _to(found["times_95"])]
+
+
+def _rest(found: Found, *, prefix: str = "") -> list[object]:
+    """Large requests, and what became of all."""
+    told = ", ".join(f"{count} of {status}" for status, count in found["statuses"].items())
+    return [found.get(f"{prefix}large_p99_ms", ""), told]
 
 
 def _to(interval: Sequence[float]) -> str:

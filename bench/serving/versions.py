@@ -83,10 +83,10 @@ def _changed(model: Base) -> Base:
     return model
 
 
-def code() -> str:
-    """A digest of everything that decides what an export writes."""
+def code(*also: Path) -> str:
+    """A digest of everything that decides what an export writes, and of these files."""
     files = sorted(
         [*(ROOT / "trainer").rglob("*"), *(ROOT / "contract").glob("*.py"), Path(__file__)]
     )
-    code = b"".join(file.read_bytes() for file in files if file.suffix in {".py", ".safetensors"})
-    return sha256(code).hexdigest()[:12]
+    ours = [file for file in files if file.suffix in {".py", ".safetensors"}]
+    return sha256(b"".join(file.read_bytes() for file in [*ours, *also])).hexdigest()[:12]

@@ -20,13 +20,13 @@ FOUND: dict[str, dict[str, Any]] = {
     "load": {
         "capacity_documents_per_s": 100.0,
         "fairness": {
-            "mixed": TIMES,
-            "alone": {**TIMES, "small_p99_ms": 25.0},
+            "mixed": {**TIMES, "large_p99_ms": 500.0, "statuses": {"200": 990, "429": 10}},
+            "alone": {**TIMES, "small_p99_ms": 25.0, "statuses": {"200": 900}},
             "p99_ratio": 1.2,
             "p99_ratio_95": [1.1, 1.3],
         },
         # Nobody was admitted: there is no latency to tell.
-        "overload": {"goodput": 0.0},
+        "overload": {"goodput": 0.0, "statuses": {"429": 5}},
     },
     "swaps": {
         "swaps": 50,
@@ -36,6 +36,7 @@ FOUND: dict[str, dict[str, Any]] = {
         "probes": 500,
         "wrong_probes": 0,
         "near_s": 10.0,
+        "served_in_s": {"n": 50, "median": 1.5, "max": 2.5},
         "near": TIMES,
         "far": TIMES,
         "p99_ratio": 1.0,
@@ -64,6 +65,8 @@ FOUND: dict[str, dict[str, Any]] = {
                 "documents": 10,
                 "tokens": 128,
                 "callers": 1,
+                "requests": 40,
+                "failed": 0,
                 "documents_per_s": 100.0,
                 "p50_ms": 100.0,
                 "p99_ms": 110.0,
@@ -72,6 +75,7 @@ FOUND: dict[str, dict[str, Any]] = {
             for varies in ("documents", "tokens", "callers")
         ],
         "replicas": [],
+        "price_per_core_hour": 0.04,
     },
 }
 
@@ -90,11 +94,13 @@ def test_tables_tell_what_each_part_found(folder):
     assert [line for line in told.splitlines() if line.startswith("## ")] == [
         f"## {name}" for name in FOUND
     ]
-    assert "| beside large ones | 900 | 10.0 | 20.0 | 30.0 |" in told
-    assert "| at ten times capacity, those admitted |  |  |  |  |" in told
-    assert "| 50 | 4000 | 0 | 0 | 0 of 500 | 1.0 | 0.9 to 1.1 |" in told
+    assert (
+        "| beside large ones | 900 | 10.0 | 20.0 | 30.0 | 500.0 | 990 of 200, 10 of 429 |" in told
+    )
+    assert "| at ten times capacity, those admitted |  |  |  |  |  | 5 of 429 |" in told
+    assert "| 50 | 4000 | 0 | 0 | 0 of 500 | 1.5, 2.5 | 1.0 | 0.9 to 1.1 |" in told
     assert "| real | int8 | 10000 | 0 | 50 | 0.5 | 0.1 to 0.9 | 0.1 | 400.0 |" in told
-    assert "| tokens | int8 | 10 | 128 | 1 | 100.0 | 100.0 | 110.0 | 0.2 |" in told
+    assert "| tokens | int8 | 10 | 128 | 1 | 40 | 0 | 100.0 | 100.0 | 110.0 | 0.2 |" in told
 
 
 def test_a_part_without_results_has_no_section(folder):

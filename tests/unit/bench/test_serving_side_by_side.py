@@ -34,7 +34,7 @@ def turns(**seconds: float):
     """One round: the names are servers."""
     keys = {"ours": OURS_FLOAT32, "int8": OURS_INT8, "fastembed": ("fastembed", "float32")}
     return {
-        keys[name]: Turn(seconds=each, max_difference=0.0, idle_cores=0.0)
+        keys[name]: Turn(seconds=each, max_difference=0.0, overlap=1.0, idle_cores=0.0)
         for name, each in seconds.items()
     }
 
@@ -63,6 +63,7 @@ def test_everybody_gets_the_same_request_and_is_compared_with_us():
 
     assert found[OURS_FLOAT32].max_difference == 0.0
     assert found[("fastembed", "float32")].max_difference == 0.5
+    assert found[("fastembed", "float32")].overlap == 1.0
 
 
 def test_a_server_that_reads_other_tokens_is_refused():
@@ -89,12 +90,23 @@ def test_a_row_says_how_long_how_often_and_whether_the_scores_are_ours():
 
 def test_ours_is_compared_with_the_fastest_peer():
     rounds = [turns(ours=0.1, int8=0.05, fastembed=0.4)] * 3
-    slow = {("rerankers", "float32"): Turn(seconds=9.0, max_difference=0.0, idle_cores=0.0)}
+    others = {
+        ("rerankers", "float32"): turns(ours=9.0)[OURS_FLOAT32],
+        ("sentence-transformers ONNX", "int8"): turns(ours=0.15)[OURS_FLOAT32],
+    }
 
-    found = side_by_side.against_the_best([each | slow for each in rounds])
+    found = side_by_side.against_the_best([each | others for each in rounds])
 
     assert found["best_peer"] == "fastembed"
     assert (found["float32"]["times"], found["int8"]["times"]) == (4.0, 8.0)
+    assert found["best_int8_peer"] == "sentence-transformers ONNX"
+    assert found["int8_against_int8"]["times"] == 3.0
+
+
+def test_where_no_peer_ran_there_is_nothing_to_be_compared_with():
+    found = side_by_side.against_the_best([turns(ours=0.1, int8=0.05)])
+
+    assert set(found.values()) == {None}
 
 
 def test_tei_takes_eight_in_the_order_they_came():
@@ -134,16 +146,27 @@ def test_the_table_names_wrong_scores():
         "times_95": [2.5, 3.5],
         "max_difference": 0.4,
         "same_scores": False,
+        "top10_overlap": 0.9,
     }
 
     rows = [row, row | {"same_scores": True}]
-    _, table, peaks = tables.summary(
-        {"against_the_best": [], "rows": rows, "peak_rss_mib": {"peer, float32": 512.5}}
+    _, table, peaks, versions, missing = tables.summary(
+        {
+            "against_the_best": [],
+            "rows": rows,
+            "peak_rss_mib": {"peer, float32": 512.5},
+            "versions": {"peer": "peer 1.0"},
+            "failed": {"other, float32": "no port"},
+        }
     )
 
     assert "| peer, float32 | 512.5 |" in tables.markdown(peaks)
-    assert "| http | 1.0 | 2.0 | 3.0 | 2.5 to 3.5 | off by up to 0.4 |" in tables.markdown(table)
-    assert "| 2.5 to 3.5 | the same |" in tables.markdown(table)
+    assert "| peer | peer 1.0 |" in tables.markdown(versions)
+    assert "| other, float32 | no port |" in tables.markdown(missing)
+    assert "| http | 1.0 | 2.0 | 3.0 | 2.5 to 3.5 | off by up to 0.4 | 0.9 |" in tables.markdown(
+        table
+    )
+    assert "| 2.5 to 3.5 | the same | 0.9 |" in tables.markdown(table)
 
 
 def test_the_picture_is_of_the_first_case():

@@ -165,6 +165,7 @@ def _follower(parts: Parts, engine: AsyncEngine) -> Follower:
         settings.cache_dir,
         runtime=parts.runtime,
         precision=settings.service_precision,
+        batch_tokens=settings.service_batch_tokens or parts.runtime.batch_tokens,
     )
     return Follower(
         parts.models,

@@ -86,7 +86,8 @@ def work_s(tickets: Sequence[Ticket], pace: Pace) -> float:
 class Backlog:
     """The tickets of all requests that are inside.
 
-    max_tokens: that may wait.  max_wait_s: from when a request is due to its deadline.
+    max_tokens: that may be due before a request is through, its own included.
+    max_wait_s: from when a request is due to its deadline.
     """
 
     def __init__(
@@ -135,9 +136,10 @@ class Backlog:
         )
 
     def _check_room(self, new: Ticket) -> None:
-        if not (waiting := self._tokens()):
+        if not self._tokens():
             return
-        surplus = waiting + new.tokens - self._max_tokens
+        ahead = self._tickets[: bisect_right(self._tickets, new.due_at, key=due)]
+        surplus = sum(ticket.tokens for ticket in ahead) + new.tokens - self._max_tokens
         late_s = max(self._pace.seconds(new.scorer, surplus), self._late_s(new))
         if surplus > 0 or late_s > 0:
             self._metrics.overloaded.inc()

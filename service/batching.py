@@ -128,8 +128,9 @@ def due(job: Job) -> float:
 def next_batch(waiting: list[Job], *, budget_tokens: int) -> Batch:
     """Takes the next run from the waiting jobs, which are ordered by when they are due: the first one is its owner.
 
-    Every pair is of one scorer, and `len(batch) * longest <= budget_tokens`, or for a scorer without padding the sum of
-    lengths, unless a single pair is longer.
+    No pair is shorter than half the longest one: even a graph that drops padding has some, in its embeddings and its
+    last layer. Every pair is of one scorer, and `len(batch) * longest <= budget_tokens`, or for a scorer without
+    padding the sum of lengths, unless a single pair is longer.
     """
     owner = waiting[0]
     longest, scorer = owner.longest, owner.scorer
@@ -141,8 +142,7 @@ def next_batch(waiting: list[Job], *, budget_tokens: int) -> Batch:
         if room < (padded_to or shortest):
             break
         if job.scorer is scorer:
-            at_least = 0 if job is owner else shortest
-            taken = job.take(room, padded_to=padded_to, at_least=at_least, at_most=longest)
+            taken = job.take(room, padded_to=padded_to, at_least=shortest, at_most=longest)
             room -= sum(padded_to or job.length(index) for index in taken)
             batch += [(job, index) for index in taken]
     waiting[:] = [job for job in waiting if job.waiting]

@@ -25,12 +25,22 @@ _TREE: Final = Path(__file__).parents[1]
 
 
 class Loader:
-    """Makes scorers of versions."""
+    """Makes scorers of versions.
+
+    batch_tokens: of the largest run, which on a GPU each scorer has behind it before it serves.
+    """
 
     def __init__(
-        self, store: Store, cache: Path, *, runtime: Runtime, precision: Precision
+        self,
+        store: Store,
+        cache: Path,
+        *,
+        runtime: Runtime,
+        precision: Precision,
+        batch_tokens: int,
     ) -> None:
         self._store = store
+        self._batch_tokens = batch_tokens
         self._cache = cache.resolve()
         self._runtime = runtime
         self._precision = precision
@@ -85,6 +95,6 @@ class Loader:
 
     def _warmed(self, folder: Path, manifest: Manifest, precision: Precision) -> Scorer:
         scorer = Scorer.load(folder, manifest, precision=precision, runtime=self._runtime)
-        scorer.warm_up(tokens=self._runtime.batch_tokens if self._runtime.is_cuda else 1)
+        scorer.warm_up(tokens=self._batch_tokens if self._runtime.is_cuda else 1)
         scorer.check_golden()
         return scorer

@@ -362,6 +362,7 @@ def _estimated_tokens(asked: Asked, unique: Sequence[int], model: Model) -> int:
     total = 0
     for position in unique:
         document = 1 + len(asked.candidates[position].text) // _CHARACTERS_PER_TOKEN
+        document = min(document, asked.reading.max_tokens or document)
         windows = min(asked.reading.windows, math.ceil(document / room))
         total += windows * min(longest, query + document)
     return total

@@ -99,7 +99,8 @@ class ServiceSettings(BaseSettings):
     service_batch_tokens: int = Field(default=0, ge=0)
     """Padded tokens of one inference, real ones in float16-packed; 0 takes 1024 on a CPU and 8192 on a GPU."""
     service_max_queued_tokens: int = Field(default=200_000, ge=1)
-    """Beyond so many tokens that wait for a score, requests are refused with 429."""
+    """A request is refused with 429 where so many tokens would be scored before it is through. A large one that waits
+    is in nobody's way who is due before it."""
     service_max_wait_s: float = Field(default=10.0, ge=0)
     """A request is refused with 429 that would be overdue for longer: it is due twelve times as late as it would be
     answered alone. A proxy's `x-envoy-expected-rq-timeout-ms` may allow it less."""

@@ -19,6 +19,7 @@ from contract.records import Candidate, Decision
 from trainer import calibration
 from trainer.estimators import BALANCE, Evidence
 from trainer.examples import Example
+from trainer.scoring import on_a_cpu
 from trainer.splits import cluster
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -93,7 +94,8 @@ class _Memory:
 
     def logits(self, decision: Decision) -> Floats:
         served = self._served
-        if (decision.version, decision.precision) == (served.version, served.precision):
+        own = (decision.version, on_a_cpu(decision.precision)) == (served.version, served.precision)
+        if own:
             return decision.logits
         request = (decision.query, decision.candidates)
         if request not in self._known:

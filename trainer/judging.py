@@ -11,7 +11,7 @@ from trainer.examples import Example
 from trainer.gate import Answer, Verdict
 from trainer.golden import GoldenSet
 from trainer.replay import Played
-from trainer.scoring import ON_A_CPU, Served
+from trainer.scoring import Served, on_a_cpu
 
 PRECISION: Final = "float32"
 """Of the gate, where no decision says what serves."""
@@ -76,6 +76,5 @@ def _gain(candidate: Candidate, bench: Bench) -> Verdict:
 
 def served_precision(examples: Sequence[Example]) -> str:
     """The precision that most of the decisions were served with, or what stands for it on a CPU."""
-    served = (example.decision.precision for example in examples)
-    counts = Counter(ON_A_CPU.get(precision, precision) for precision in served)
+    counts = Counter(on_a_cpu(example.decision.precision) for example in examples)
     return counts.most_common(1)[0][0] if counts else PRECISION

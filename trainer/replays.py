@@ -20,6 +20,7 @@ from contract.replays import Purpose
 from contract.tables import replays
 from trainer.evidence import Scores
 from trainer.examples import Example, Replayed
+from trainer.scoring import on_a_cpu
 
 Key: TypeAlias = tuple[UUID, tuple[int, ...], tuple[int, ...]]
 """Of a pair: decision, used and against."""
@@ -83,7 +84,7 @@ def reference(examples: Iterable[Example], base: Scores, *, share: float) -> Ite
 def first_used(example: Example, served: Scores) -> tuple[int, ...]:
     """The request positions that the LLM would read, were it this version that serves, best first."""
     decision = example.decision
-    own = (decision.version, decision.precision) == (served.version, served.precision)
+    own = (decision.version, on_a_cpu(decision.precision)) == (served.version, served.precision)
     logits = decision.logits if own else served.logits(decision.query, decision.candidates)
     return tuple(plackett_luce.greedy(logits)[: example.used].tolist())
 

@@ -19,8 +19,12 @@ from contract.tokens import PairTokenizer, pad
 Floats = NDArray[np.float64]
 
 ONE_BY_ONE: Final = "int8"
-ON_A_CPU: Final = {"float16-packed": "float16"}
-"""What scores in place of a precision that has kernels on CUDA alone: the same weights, with padding."""
+_ON_A_CPU: Final = {"float16-packed": "float16"}
+
+
+def on_a_cpu(precision: str) -> str:
+    """What scores in place of a precision that has kernels on CUDA alone: the same weights, with padding."""
+    return _ON_A_CPU.get(precision, precision)
 
 
 class Served:
@@ -42,7 +46,9 @@ class Served:
 
     @classmethod
     def load(cls, folder: Path, manifest: Manifest, *, precision: str, threads: int) -> Self:
-        """Raises `ArtifactRejected` where the version has no such variant."""
+        """Raises `ArtifactRejected` where the version has no such variant, or a CPU cannot run it."""
+        if precision != on_a_cpu(precision):
+            raise ArtifactRejected(f"{precision} runs on CUDA alone; take {on_a_cpu(precision)}")
         if precision not in manifest.variants:
             message = f"version {manifest.version[:12]} has no {precision} variant"
             raise ArtifactRejected(message)

@@ -9,6 +9,7 @@ from rich.table import Table
 from service.bench.look import LARGE, SMALL, TOP, Look
 from service.bench.measure import EXACT, Measured
 from service.bench.trial import Arm, Ratio
+from service.settings import Precision
 
 _MIB: Final = 1 << 20
 _MINUTE_S: Final = 60
@@ -75,11 +76,15 @@ def reasons(found: Measured) -> Iterator[str]:
 
 
 def settings(found: Measured) -> Iterator[str]:
-    """Lines for an environment file; 0 is what the service does by itself, on other machines too."""
+    """Lines for an environment file; 0 and `auto` are what the service does by itself, on other machines too.
+
+    A precision that is named is the only one that is tried.
+    """
     arm, default = found.recommended, found.default
     yield f"RANKLOOP_SERVICE_THREADS={_set(arm.threads, default.threads)}"
     yield f"RANKLOOP_SERVICE_BATCH_TOKENS={_set(arm.batch_tokens, default.batch_tokens)}"
-    yield f"RANKLOOP_SERVICE_PRECISION={arm.precision}"
+    precision = Precision.AUTO if arm.precision == default.precision else arm.precision
+    yield f"RANKLOOP_SERVICE_PRECISION={precision}"
 
 
 def _set(value: int, default: int) -> int:

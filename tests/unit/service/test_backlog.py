@@ -80,14 +80,27 @@ def test_a_client_that_waits_longer_gets_no_more_time(metrics: Metrics, pace: Pa
 def test_a_full_backlog_refuses_and_room_comes_back(metrics: Metrics) -> None:
     full = backlog(metrics, Pace(), max_tokens=100)
 
-    with full.admitted(MODEL, 60):
-        with full.admitted(MODEL, 40), pytest.raises(Overloaded), full.admitted(MODEL, 1):
+    with full.admitted(MODEL, 50):
+        with full.admitted(MODEL, 50), pytest.raises(Overloaded), full.admitted(MODEL, 50):
             pass
-        with full.admitted(MODEL, 30):
-            assert metrics.registry.get_sample_value("rankloop_queued_tokens") == 90
+        with full.admitted(MODEL, 50):
+            assert metrics.registry.get_sample_value("rankloop_queued_tokens") == 100
 
     assert metrics.registry.get_sample_value("rankloop_queued_tokens") == 0
     assert metrics.registry.get_sample_value("rankloop_overloaded_total") == 1
+
+
+def test_a_large_request_that_waits_is_in_no_small_ones_way(metrics: Metrics, pace: Pace) -> None:
+    some = backlog(metrics, pace, max_tokens=1000)
+
+    with (
+        some.admitted(MODEL, 5000),
+        some.admitted(MODEL, 400),
+        some.admitted(MODEL, 400),
+        pytest.raises(Overloaded),
+        some.admitted(MODEL, 400),
+    ):
+        pass
 
 
 def test_an_idle_service_takes_a_request_of_any_size(metrics: Metrics, pace: Pace) -> None:

@@ -85,7 +85,8 @@ def test_a_run_takes_the_longest_pairs_that_fit_the_budget_when_padded() -> None
     waiting = [one]
 
     assert taken(waiting) == [(one, 40), (one, 50)]
-    assert taken(waiting) == [(one, 10), (one, 20), (one, 30)]
+    assert taken(waiting) == [(one, 20), (one, 30)]
+    assert taken(waiting) == [(one, 10)]
     assert not waiting
 
 
@@ -114,7 +115,8 @@ def test_room_is_filled_with_pairs_of_others_that_are_nearly_as_long() -> None:
 
     # 30 is longer than the run, 12 less than half of it.
     assert sorted(length for _, length in taken(waiting)) == [13, 20, 25, 25]
-    assert [length for _, length in taken(waiting)] == [12, 30]
+    assert [length for _, length in taken(waiting)] == [30]
+    assert [length for _, length in taken(waiting)] == [12]
 
 
 def test_pairs_of_two_models_never_meet() -> None:
@@ -138,6 +140,15 @@ def test_without_padding_a_run_takes_as_many_tokens_as_fit() -> None:
     assert taken(waiting, budget=120) == [(one, 10), (one, 20)]
 
 
+def test_a_run_leaves_what_is_less_than_half_as_long_to_the_next_one() -> None:
+    one = job(FakeScorer(), 50, 24, 25)
+    waiting = [one]
+
+    # Three pairs of 50 would fit.
+    assert taken(waiting, budget=150) == [(one, 25), (one, 50)]
+    assert taken(waiting, budget=150) == [(one, 24)]
+
+
 def test_without_padding_room_is_filled_up_to_the_last_token() -> None:
     scorer = FakeScorer(packed=True)
     owner, other = job(scorer, 25), job(scorer, 25, 20, 13, 12, due_at=1.0)
@@ -153,7 +164,7 @@ def test_without_padding_room_is_filled_up_to_the_last_token() -> None:
     budget=st.integers(1, 600),
     packed=st.booleans(),
 )
-def test_every_pair_runs_once_and_no_run_breaks_the_budget(
+def test_every_pair_runs_once_and_no_run_breaks_the_budget_or_is_mostly_padding(
     lengths: list[list[int]], budget: int, *, packed: bool
 ) -> None:
     scorer = FakeScorer(packed=packed)
@@ -166,6 +177,7 @@ def test_every_pair_runs_once_and_no_run_breaks_the_budget(
         took = [owner.length(index) for owner, index in batch]
         tokens = sum(took) if packed else len(took) * max(took)
         assert tokens <= budget or len(took) == 1
+        assert 2 * min(took) >= max(took)
         ran += [(jobs.index(owner), index) for owner, index in batch]
 
     assert sorted(ran) == [(j, i) for j, each in enumerate(lengths) for i in range(len(each))]

@@ -37,6 +37,7 @@ async def test_what_was_chosen_once_stays_where_it_was_measured(
         tmp_path / "cache",
         runtime=Runtime(provider=provider, threads=1),
         precision=Precision.AUTO,
+        batch_tokens=1024,
     )
 
     await loader.load(version)

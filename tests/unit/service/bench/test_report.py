@@ -66,7 +66,7 @@ def test_the_settings_are_lines_to_paste_and_0_leaves_the_choice_to_the_service(
     assert list(report.settings(replace(FOUND, recommended=LARGER))) == [
         "RANKLOOP_SERVICE_THREADS=0",
         "RANKLOOP_SERVICE_BATCH_TOKENS=4096",
-        "RANKLOOP_SERVICE_PRECISION=float32",
+        "RANKLOOP_SERVICE_PRECISION=auto",
     ]
 
 

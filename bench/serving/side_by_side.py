@@ -77,8 +77,8 @@ def cases(rounds: int) -> tuple[Case, ...]:
     return (
         Case(documents=50, tokens=None, rounds=rounds),
         Case(documents=10, tokens=None, rounds=few),
-        Case(documents=200, tokens=None, rounds=few),
         Case(documents=50, tokens=128, rounds=few),
+        Case(documents=200, tokens=None, rounds=few),
         Case(documents=50, tokens=512, rounds=few),
     )
 

@@ -22,9 +22,11 @@ CHUNKED = (
 
 
 @pytest.fixture
-async def url(tmp_path: Path) -> AsyncIterator[str]:
+async def url(tmp_path: Path, database_url: str, redis_url: str) -> AsyncIterator[str]:
+    """Over real servers: without them, what asks PostgreSQL is a 503, which some of the hostile stay to hear."""
     models.make(tmp_path / "version")
-    async with serving.running(serving.settings(tmp_path)) as service:
+    settings = serving.settings(tmp_path, database_url=database_url, redis_url=redis_url)
+    async with serving.running(settings) as service:
         service.place(tmp_path / "version")
         async with on_a_socket(service.app) as url:
             yield url

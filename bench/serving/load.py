@@ -58,7 +58,7 @@ class Bench:
 
     def closed(self, load: Closed) -> "Ran":
         with results.cores_used(self.service.pid) as cores:
-            outcome = self.asking.start_closed([self.service.url], load).result()
+            outcome = self.asking.start_closed(self.service.url, load).result()
         return Ran(outcome=outcome, service_cores=cores())
 
 

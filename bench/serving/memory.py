@@ -108,7 +108,7 @@ def _ask(service: Stack, asking: Generator, plan: Plan, *, seed: int, data: Path
         seed=seed,
         data=data,
     )
-    return asking.start_closed([service.url], asked).result()
+    return asking.start_closed(service.url, asked).result()
 
 
 def _settle(service: Stack, epoch: int) -> None:

@@ -127,7 +127,7 @@ def closed(service: Stack, bare: Bare, asking: Generator, *, options: "Options")
         if number % 2:
             alone = _bare_rate(bare, load)
         with results.cores_used(service.pid) as cores:
-            outcome = asking.start_closed([service.url], load).result()
+            outcome = asking.start_closed(service.url, load).result()
         if not number % 2:
             alone = _bare_rate(bare, load)
         whole = throughput(outcome.answers, since_s=SETTLING_S, until_s=load.seconds)

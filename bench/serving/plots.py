@@ -84,27 +84,27 @@ def memory(found: Found) -> Figure:
 def scaling(found: Found) -> Figure:
     figure = _figure()
     documents, tokens, callers = figure.subplots(1, 3, sharey=True)
-    _curve(documents, found, "documents", by="documents")
-    _curve(tokens, found, "tokens", by="tokens")
+    _curve(documents, found, "documents")
+    _curve(tokens, found, "tokens")
     for size in sorted({row["documents"] for row in found["rows"] if row["varies"] == "callers"}):
-        _curve(callers, found, "callers", by="callers", documents=size)
+        _curve(callers, found, "callers", documents=size)
     callers.legend(title="documents")
     documents.set(ylabel="documents/s", ylim=(0, None))
     return figure
 
 
-def _curve(axes: Axes, found: Found, varies: str, *, by: str, documents: int | None = None) -> None:
+def _curve(axes: Axes, found: Found, varies: str, *, documents: int | None = None) -> None:
     rows = [
         row
         for row in found["rows"]
         if row["varies"] == varies and documents in {None, row["documents"]}
     ]
     rates = [row["documents_per_s"] for row in rows]
-    places = [row[by] for row in rows]
+    places = [row[varies] for row in rows]
     axes.plot(places, rates, marker="o", label=documents)
     axes.set_xscale("log", base=2)
     axes.set_xticks(places, places)
-    axes.set(xlabel=by)
+    axes.set(xlabel=varies)
     axes.grid(alpha=0.3)
 
 

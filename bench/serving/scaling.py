@@ -72,7 +72,7 @@ def cells() -> Iterator[Cell]:
             )
 
 
-def row(asking: Generator, urls: Sequence[str], cell: Cell, options: "Options") -> dict[str, Any]:
+def row(asking: Generator, url: str, cell: Cell, options: "Options") -> dict[str, Any]:
     asked = Closed(
         shape=cell.shape,
         callers=cell.callers,
@@ -81,7 +81,7 @@ def row(asking: Generator, urls: Sequence[str], cell: Cell, options: "Options") 
         seed=zlib.crc32(repr(cell).encode()),
         data=options.data,
     )
-    outcome = asking.start_closed(urls, asked).result()
+    outcome = asking.start_closed(url, asked).result()
     answers = outcome.answers
     rate = throughput(answers, since_s=SETTLING_S, until_s=options.seconds)
     found = {
@@ -127,8 +127,7 @@ def alone(asking: Generator, options: Options) -> list[dict[str, Any]]:
     with stack.running(versions.real().first, precision=options.precision) as service:
         precision = service.precision()
         return [
-            {"precision": precision, **row(asking, [service.url], cell, options)}
-            for cell in cells()
+            {"precision": precision, **row(asking, service.url, cell, options)} for cell in cells()
         ]
 
 
@@ -150,7 +149,7 @@ def replicas(asking: Generator, options: Options) -> list[dict[str, Any]]:
             urls = [service.url, *(service.replica({}).url for _ in range(processes - 1))]
             by = {"precision": service.precision(), "processes": processes, "threads": threads}
             with _proxy(urls) as url:
-                found += [{**by, **row(asking, [url], each, options)} for each in asked]
+                found += [{**by, **row(asking, url, each, options)} for each in asked]
     return found
 
 

@@ -176,11 +176,10 @@ class Generator:
         self._pool = pool
 
     def start_open(self, url: str, load: Open) -> Future[Outcome]:
-        return self._pool.submit(_run, open_loop, [url], load)
+        return self._pool.submit(_run, open_loop, url, load)
 
-    def start_closed(self, urls: Sequence[str], load: Closed) -> Future[Outcome]:
-        """urls: of several, a caller takes the next one in turn, as a proxy would."""
-        return self._pool.submit(_run, closed_loop, urls, load)
+    def start_closed(self, url: str, load: Closed) -> Future[Outcome]:
+        return self._pool.submit(_run, closed_loop, url, load)
 
 
 @contextmanager
@@ -190,16 +189,16 @@ def generator() -> Iterator[Generator]:
 
 
 def _run(
-    loop: Callable[[Sequence[str], Any], Coroutine[Any, Any, Outcome]],
-    urls: Sequence[str],
+    loop: Callable[[str, Any], Coroutine[Any, Any, Outcome]],
+    url: str,
     load: Open | Closed,
 ) -> Outcome:
-    return uvloop.run(loop(urls, load))
+    return uvloop.run(loop(url, load))
 
 
-async def open_loop(urls: Sequence[str], load: Open) -> Outcome:
+async def open_loop(url: str, load: Open) -> Outcome:
     """Ends when the last answer has come."""
-    calls, client = load.calls(), Client(urls[0], keep=load.keep)
+    calls, client = load.calls(), Client(url, keep=load.keep)
     with _Watch() as watch:
         tasks = []
         for call in calls:
@@ -210,16 +209,15 @@ async def open_loop(urls: Sequence[str], load: Open) -> Outcome:
     return watch.outcome([task.result() for task in tasks])
 
 
-async def closed_loop(urls: Sequence[str], load: Closed) -> Outcome:
+async def closed_loop(url: str, load: Closed) -> Outcome:
     """Ends when the last answer has come."""
     rng = random.Random(load.seed)  # noqa: S311 -- a seeded draw, no secret
-    texts, clients = Texts(load.seed, load.data), [Client(url, keep=False) for url in urls]
+    texts, client = Texts(load.seed, load.data), Client(url, keep=False)
     answers: list[Answer] = []
     numbers = iter(range(load.requests)) if load.requests else iter(int, 1)
     with _Watch() as watch:
 
-        async def call(number: int) -> None:
-            client = clients[number % len(clients)]
+        async def call() -> None:
             for _ in numbers:
                 documents, tokens = load.shape.draw(rng)
                 at_s = time.monotonic() - watch.began_at
@@ -229,9 +227,8 @@ async def closed_loop(urls: Sequence[str], load: Closed) -> Outcome:
                 answers.append(await client.answer(asked, began_at=watch.began_at))
                 await asyncio.sleep(answers[-1].retry_after_s or 0)
 
-        await asyncio.gather(*map(call, range(load.callers)))
-    for client in clients:
-        client.close()
+        await asyncio.gather(*(call() for _ in range(load.callers)))
+    client.close()
     return watch.outcome(answers)
 
 

@@ -76,7 +76,7 @@ async def test_a_refusal_says_when_to_come_again():
 async def test_a_caller_that_is_refused_comes_again_when_it_was_told_to():
     load = Closed(shape=Fixed(documents=1, tokens=8), callers=1, requests=2, seed=1, data=None)
     async with await asyncio.start_server(_answering(429, "retry-after: 1"), "127.0.0.1") as server:
-        outcome = await closed_loop([_url(server)], load)
+        outcome = await closed_loop(_url(server), load)
 
     first, second = outcome.answers
     assert second.at_s - first.done_s >= 1.0
